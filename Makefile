@@ -1,0 +1,59 @@
+# The two ways in: `make demo` and `make test`. Both set up what they need on a fresh machine.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help setup demo lint unit test clean constraints lab-down
+
+# Tools are started by name, also by each other; a Debian user's own PATH lacks the directories of iptables and nft.
+export PATH := $(CURDIR)/.venv/bin:$(PATH):/usr/sbin:/sbin
+
+# The lab's containers need root, nothing else does. What root writes into the project is given back to its user,
+# but for key.pub: the hosts mount it, and their sshd wants it to be root's.
+ifeq ($(shell id -u),0)
+as_root = $(1)
+else
+as_root = status=0; sudo -n -E -H env "PATH=$$PATH" PYTHONDONTWRITEBYTECODE=1 $(1) || status=$$?; \
+	sudo -n find . -xdev -uid 0 ! -name key.pub -exec chown -h "$$(id -u):$$(id -g)" {} +; exit $$status
+endif
+
+help:  ## this list
+	@grep -hE '^[a-z-]+: .*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+
+setup:  ## system packages and .venv; quick when all is there
+	@scripts/setup
+
+demo: setup  ## lab hosts, provisioned by pyinfra, and who reaches whom on them
+	@$(call as_root,zmqfleet lab up)
+	pyinfra -y inventory deploy.py
+	zmqfleet probe
+	@printf '%s\n' '' 'The lab stays up. Next, with .venv/bin on PATH (. .venv/bin/activate):' \
+		'  zmqfleet lab ssh broker1    log in to a host' \
+		'  zmqfleet view broker1       what that host is declared to be' \
+		'  make test                   all checks, on a lab of their own' \
+		'  make lab-down               remove the lab'
+
+lint: setup  ## static checks
+	pre-commit run --all-files --color=never
+
+unit: setup  ## tests that touch no host
+	pytest tests/unit tests/render
+
+test: lint unit  ## all checks: static, unit, and those on lab hosts
+	@echo pytest tests/lab
+	@$(call as_root,pytest -p no:cacheprovider tests/lab)
+
+lab-down: setup  ## remove the demo's lab
+	@$(call as_root,zmqfleet lab down)
+
+clean:  ## remove .venv, caches and builds; labs stay (make lab-down)
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .ansible dist build
+	find . -path ./.git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+
+constraints:  ## pin the newest packages that pyproject.toml allows, with hashes
+	@set -eu; work=$$(mktemp -d); trap 'rm -rf "$$work"' EXIT; \
+	python3 -m venv "$$work/venv"; \
+	"$$work/venv/bin/pip" install --quiet uv; \
+	"$$work/venv/bin/uv" pip compile --quiet --universal --python-version 3.11 --extra test --generate-hashes \
+		--no-header --no-emit-index-url --no-emit-find-links pyproject.toml --output-file "$$work/pins"; \
+	sed '/^[^#]/,$$d' constraints.txt >"$$work/new"; \
+	cat "$$work/pins" >>"$$work/new"; \
+	cp "$$work/new" constraints.txt
