@@ -1,0 +1,5 @@
+"""`python -m zmqfleet`."""
+
+from zmqfleet.cli import main
+
+main(prog_name="zmqfleet")

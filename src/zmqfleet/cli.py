@@ -1,0 +1,187 @@
+"""The zmqfleet command. Exit statuses: 0 all well, 1 a check said no, 2 wrong input or could not tell."""
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+
+from zmqfleet import __version__, default_inventory, default_project, fleet, lab, probe
+from zmqfleet.probe import plan
+
+
+class _Failure(click.ClickException):
+    exit_code = 2
+
+    def show(self, file: Any = None) -> None:
+        click.echo(f"zmqfleet: {self.message}", err=True)
+
+
+class _Dumper(yaml.SafeDumper):
+    """YAML with texts of several lines as blocks."""
+
+
+def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
+
+
+_Dumper.add_representer(str, _text)
+# ansible-inventory's own anchors and aliases say nothing to people
+_Dumper.ignore_aliases = lambda self, data: True  # type: ignore[method-assign]
+
+_PROJECT = click.option(
+    "--project",
+    type=click.Path(path_type=Path),
+    help="Directory that holds group_vars/ and inventories/ (default: ZMQFLEET_PROJECT, else the working directory).",
+)
+_INVENTORY = click.option(
+    "--inventory",
+    type=click.Path(path_type=Path),
+    help="Inventory file or directory (default: ZMQFLEET_INVENTORY, else inventories/lab of the project).",
+)
+
+
+def _project(chosen: Path | None) -> Path:
+    return chosen.resolve() if chosen else default_project()
+
+
+def _fleet(project: Path | None, inventory: Path | None) -> fleet.Fleet:
+    where = _project(project)
+    try:
+        return fleet.load(where, inventory.resolve() if inventory else default_inventory(where))
+    except fleet.FleetError as error:
+        raise _Failure(str(error)) from None
+
+
+def _say(message: str) -> None:
+    click.echo(message, err=True)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def main() -> None:
+    """Provision, lock down and prove fleets of hosts that run Go + ZeroMQ services."""
+
+
+@main.command()
+@_PROJECT
+@_INVENTORY
+def validate(project: Path | None, inventory: Path | None) -> None:
+    """Check inventory and variables; touches no host."""
+    found = _fleet(project, inventory)
+    for host in found.hosts:
+        _view(found, host)
+    endpoints = sum(len(service.endpoints) for service in found.services.values())
+    click.echo(f"ok: {len(found.hosts)} hosts, {len(found.services)} services, {endpoints} endpoints")
+
+
+def _view(found: fleet.Fleet, host: str) -> fleet.View:
+    try:
+        return fleet.view(found, host)
+    except fleet.FleetError as error:
+        raise _Failure(str(error)) from None
+
+
+@main.command()
+@click.argument("host")
+@click.option("--json", "as_json", is_flag=True, help="JSON instead of YAML.")
+@_PROJECT
+@_INVENTORY
+def view(host: str, as_json: bool, project: Path | None, inventory: Path | None) -> None:
+    """Print what HOST will be: packages, users, files, units, ruleset, peers, expected probe cells."""
+    found = _fleet(project, inventory)
+    data = _view(found, host).as_dict()
+    keys = ("destination", "service", "endpoint", "socket", "mechanism", "credentials", "expected")
+    cells = plan.cells(found, found.public_keys())
+    data["probe"] = [{key: getattr(cell, key) for key in keys} for cell in cells if cell.source == host]
+    if as_json:
+        click.echo(json.dumps(data, indent=2))
+    else:
+        click.echo(yaml.dump(data, Dumper=_Dumper, sort_keys=False, width=110), nl=False)
+
+
+@main.command("probe")
+@click.option(
+    "--json", "json_file", type=click.Path(path_type=Path, allow_dash=True), help="Write JSON; - is stdout."
+)
+@_PROJECT
+@_INVENTORY
+def probe_command(json_file: Path | None, project: Path | None, inventory: Path | None) -> None:
+    """Try every socket from every host, with and without keys, and compare with what the fleet declares.
+
+    Exit status: 0 all as expected, 1 a cell is not, 2 could not tell.
+    """
+    found = _fleet(project, inventory)
+    report = probe.run(found, found.public_keys(), _say)
+    if json_file is not None:
+        text = json.dumps(report.as_json(), indent=2) + "\n"
+        if str(json_file) == "-":
+            click.echo(text, nl=False)
+        else:
+            json_file.write_text(text)
+    if str(json_file) != "-":
+        width = shutil.get_terminal_size((110, 24)).columns
+        click.echo(report.as_text(width))
+    sys.exit(report.exit_status)
+
+
+@main.group("lab")
+def lab_group() -> None:
+    """Hosts for trying and testing: containers with systemd and sshd, reached as production hosts are."""
+
+
+_NAME = click.option("--name", default="lab", show_default=True, help="Name of the lab and of its inventory.")
+
+
+def _guard(action: Callable[[], Any]) -> Any:
+    try:
+        return action()
+    except lab.LabError as error:
+        raise _Failure(str(error)) from None
+
+
+@lab_group.command("up")
+@click.option("--hosts", default=5, show_default=True, type=click.IntRange(1, 200), help="How many hosts.")
+@click.option("--release", default="debian12,debian13", show_default=True, help="Releases, mixed in turn.")
+@_NAME
+@_PROJECT
+def lab_up(hosts: int, release: str, name: str, project: Path | None) -> None:
+    """Make the lab, or what is missing of it, and write its inventory."""
+    _guard(lambda: lab.up(_project(project), name, hosts, release.split(","), _say))
+
+
+@lab_group.command("status")
+@click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
+@_NAME
+@_PROJECT
+def lab_status(as_json: bool, name: str, project: Path | None) -> None:
+    """List the lab's hosts."""
+    rows: list[dict[str, str]] = _guard(lambda: lab.status(_project(project), name))
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+    for row in [] if as_json else rows:
+        click.echo("  ".join(f"{value:<12}" for value in row.values()).rstrip())
+    if not rows:
+        raise _Failure(f"the lab {name!r} is not up; `zmqfleet lab up` makes it")
+
+
+@lab_group.command("ssh", context_settings={"ignore_unknown_options": True})
+@click.argument("host")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+@_NAME
+@_PROJECT
+def lab_ssh(host: str, command: tuple[str, ...], name: str, project: Path | None) -> None:
+    """Log in to HOST, or run COMMAND there."""
+    sys.exit(_guard(lambda: lab.ssh(_project(project), name, host, list(command))))
+
+
+@lab_group.command("down")
+@_NAME
+@_PROJECT
+def lab_down(name: str, project: Path | None) -> None:
+    """Remove the lab; its images stay as a cache."""
+    _guard(lambda: lab.down(_project(project), name, _say))

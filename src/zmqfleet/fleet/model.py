@@ -1,0 +1,218 @@
+"""The fleet as data: which service binds which endpoints on which hosts, and who may connect."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from zmqfleet.inventory import Host, groups_of
+
+PROBE = "probe"  # name of the client key that every host has for the probe
+ETC = "/etc/zmqfleet"
+OPT = "/opt/zmqfleet"
+LIB = "/usr/local/lib/zmqfleet"
+BUILD = "/var/lib/zmqfleet"
+
+
+class FleetError(Exception):
+    """The variables or the inventory are wrong; the message has one line a problem."""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """What a service binds: socket type, TCP port, mechanism (`curve` or `null`), allowed groups, address."""
+
+    name: str
+    socket: str
+    port: int
+    security: str
+    allow: tuple[str, ...]
+    bind: str = "*"
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only the host itself can reach it."""
+        return self.bind.startswith("127.") or self.bind == "::1"
+
+    @property
+    def curve(self) -> bool:
+        """Whether its mechanism is CURVE."""
+        return self.security == "curve"
+
+    @property
+    def zmq(self) -> str:
+        """Where the service binds, in libzmq's notation."""
+        return f"tcp://{_bracketed(self.bind)}:{self.port}"
+
+    def at(self, address: str) -> str:
+        """Where a peer connects, in libzmq's notation."""
+        return f"tcp://{_bracketed(address)}:{self.port}"
+
+
+@dataclass(frozen=True)
+class Service:
+    """One service of the fleet; see docs/variables.md for each field."""
+
+    name: str
+    hosts: str
+    endpoints: tuple[Endpoint, ...]
+    build: dict[str, str] | None
+    artifact: dict[str, str] | None
+    connects: tuple[str, ...]
+    requires_env: tuple[str, ...]
+    env: dict[str, str]
+    limits: dict[str, int]
+
+    @property
+    def etc(self) -> str:
+        """Its configuration directory on a host."""
+        return f"{ETC}/{self.name}"
+
+    @property
+    def opt(self) -> str:
+        """Its directory of releases on a host."""
+        return f"{OPT}/{self.name}"
+
+    @property
+    def serves_curve(self) -> bool:
+        """Whether it binds at least one CURVE endpoint."""
+        return any(endpoint.curve for endpoint in self.endpoints)
+
+    def endpoint(self, name: str) -> Endpoint:
+        """Its endpoint of that name. Raises KeyError."""
+        return {endpoint.name: endpoint for endpoint in self.endpoints}[name]
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A client's CURVE key: on which host, and whose (a service's, or the probe's)."""
+
+    host: str
+    name: str
+
+    @property
+    def secret_file(self) -> str:
+        """The secret certificate on that host; it never leaves it."""
+        return f"{ETC}/{self.name}/curve.key_secret"
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """All hosts and services of one inventory. Made by zmqfleet.fleet.load, which validates."""
+
+    project: Path
+    inventory: Path
+    hosts: dict[str, Host]
+    services: dict[str, Service]
+
+    @property
+    def environment(self) -> str:
+        """The inventory's name."""
+        return self.inventory.name if self.inventory.is_dir() else self.inventory.parent.name
+
+    @property
+    def state(self) -> Path:
+        """Where the controller keeps public keys and artefacts of this inventory."""
+        return self.project / ".zmqfleet" / self.environment
+
+    @cached_property
+    def groups(self) -> dict[str, list[str]]:
+        """The hosts of every group, sorted."""
+        return groups_of(self.hosts)
+
+    def members(self, group: str) -> list[str]:
+        """The hosts of a group, sorted."""
+        return self.groups.get(group, [])
+
+    def instances(self, service: Service) -> list[str]:
+        """The hosts that run a service, sorted."""
+        return self.members(service.hosts)
+
+    def services_of(self, host: str) -> list[Service]:
+        """The services that a host runs, in the order of zmq_services."""
+        return [service for service in self.services.values() if host in self.instances(service)]
+
+    @cached_property
+    def builder(self) -> str | None:
+        """The host that builds, if any service is built."""
+        if not any(service.build for service in self.services.values()):
+            return None
+        variables = next(iter(self.hosts.values())).variables
+        return self.members(variables["zmq_build_hosts"])[0]
+
+    def allowed(self, service: Service, endpoint: Endpoint, instance: str) -> list[str]:
+        """The hosts that may connect to an endpoint of one instance; a loopback one: that host only."""
+        members = sorted({host for group in endpoint.allow for host in self.members(group)})
+        if endpoint.loopback:
+            return [instance] if instance in members else []
+        return members
+
+    def connects(self, service: Service) -> list[tuple[Service, Endpoint]]:
+        """The endpoints to which a service connects."""
+        pairs = (name.split(".", 1) for name in service.connects)
+        return [(self.services[other], self.services[other].endpoint(name)) for other, name in pairs]
+
+    def has_key(self, service: Service) -> bool:
+        """Whether a service has a CURVE key: it serves or uses a CURVE endpoint."""
+        return service.serves_curve or any(endpoint.curve for _, endpoint in self.connects(service))
+
+    def identity(self, host: str, service: Service, endpoint: Endpoint) -> Identity:
+        """The key with which a host connects to an endpoint: that of its own service which does, else the probe's."""
+        for client in self.services_of(host):
+            if (service, endpoint) in self.connects(client):
+                return Identity(host, client.name)
+        return Identity(host, PROBE)
+
+    def clients(self, service: Service, instance: str) -> list[Identity]:
+        """The client keys that one instance of a service admits (its ZAP allow-list).
+
+        CZMQ's ZAP handler has one list a process, so it is the union over the service's CURVE endpoints; the
+        firewall keeps hosts apart endpoint by endpoint.
+        """
+        admitted = set()
+        for endpoint in service.endpoints:
+            if endpoint.curve:
+                for host in self.allowed(service, endpoint, instance):
+                    admitted.add(self.identity(host, service, endpoint))
+                    admitted |= {
+                        Identity(host, client.name)
+                        for client in self.services_of(host)
+                        if (service, endpoint) in self.connects(client)
+                    }
+        return sorted(admitted, key=lambda identity: (identity.host, identity.name))
+
+    def identities(self, host: str) -> list[Identity]:
+        """The CURVE keys that are born on a host."""
+        names = [service.name for service in self.services_of(host) if self.has_key(service)]
+        return [Identity(host, name) for name in (PROBE, *names)]
+
+    def public_key_file(self, identity: Identity) -> Path:
+        """Where the controller keeps an identity's public key (Z85)."""
+        return self.state / "curve" / identity.host / f"{identity.name}.pub"
+
+    def public_keys(self) -> dict[tuple[str, str], str]:
+        """All public keys that the controller has, by host and name."""
+        files = sorted((self.state / "curve").glob("*/*.pub"))
+        return {(path.parent.name, path.stem): path.read_text().strip() for path in files}
+
+
+def _bracketed(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
+
+
+def service_from(entry: dict[str, Any]) -> Service:
+    """A service from its validated variables."""
+    return Service(
+        name=entry["name"],
+        hosts=entry["hosts"],
+        endpoints=tuple(
+            Endpoint(e["name"], e["socket"], e["port"], e["security"], tuple(e["allow"]), e.get("bind", "*"))
+            for e in entry["endpoints"]
+        ),
+        build=entry.get("build"),
+        artifact=entry.get("artifact"),
+        connects=tuple(entry.get("connects", [])),
+        requires_env=tuple(entry.get("requires_env", [])),
+        env={key: str(value) for key, value in entry.get("env", {}).items()},
+        limits={"nofile": 65536, "max_sockets": 1023, **entry.get("limits", {})},
+    )

@@ -1,0 +1,194 @@
+"""Refuses wrong variables before any host is touched: each problem with file, key and the nearest right name."""
+
+import difflib
+import ipaddress
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from zmqfleet import inventory as inventory_module
+from zmqfleet.fleet.schema import check, nearest, options
+from zmqfleet.inventory import Host
+
+# A name becomes a unit, a user (32 characters at most) and a directory.
+_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}\Z")
+_ENDPOINT_NAME = re.compile(r"[a-z][a-z0-9_-]{0,30}\Z")
+_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_RESERVED = {"probe", "root", "daemon", "bin", "sys", "sync", "mail", "backup", "nobody", "sshd", "ssh", "cron",
+             "dbus", "nftables", "systemd", "zmq-build", "zmqfleet-firewall"}  # fmt: skip
+_PREFIXES = ("zmq_", "zeromq_", "golang_", "firewall_", "zmqfleet_")
+
+Problem = tuple[str, str]
+
+
+def problems(hosts: dict[str, Host], project: Path, inventory: Path) -> list[str]:
+    """Everything that is wrong, one line each; empty if the fleet is as it should be."""
+
+    def line(problem: Problem) -> str:
+        key, message = problem
+        return (
+            f"{inventory_module.where_set(re.split(r'[.[]', key)[0], project, inventory)}: {key}: {message}"
+        )
+
+    found = list(dict.fromkeys(_variables(hosts)))
+    if not found:
+        found = list(dict.fromkeys(_services(hosts, project)))
+    return [line(problem) for problem in found]
+
+
+def _variables(hosts: dict[str, Host]) -> Iterator[Problem]:
+    declared = options()
+    for host in hosts.values():
+        for name, value in host.variables.items():
+            if name in declared:
+                yield from check(value, declared[name], name)
+            elif name.startswith(_PREFIXES):
+                yield name, f"unknown variable {name!r}; {nearest(name, declared)}"
+            elif close := difflib.get_close_matches(name, declared, n=1, cutoff=0.85):
+                yield name, f"unknown variable {name!r}; did you mean {close[0]!r}?"
+    first = next(iter(hosts.values()))
+    for host in hosts.values():
+        for name in ("zmq_services", "zmq_build_hosts"):
+            if host.variables.get(name) != first.variables.get(name):
+                yield (
+                    name,
+                    f"differs between {first.name} and {host.name}; it describes the fleet, set it for all",
+                )
+
+
+def _services(hosts: dict[str, Host], project: Path) -> Iterator[Problem]:
+    first = next(iter(hosts.values()))
+    entries: list[dict[str, Any]] = first.variables["zmq_services"]
+    groups = inventory_module.groups_of(hosts)
+    if not entries:
+        yield "zmq_services", "is empty or missing; a fleet needs at least one service"
+    names: dict[str, int] = {}
+    for index, entry in enumerate(entries):
+        at = f"zmq_services[{index}]"
+        name = entry["name"]
+        if not _NAME.match(name) or name in _RESERVED:
+            why = (
+                "is taken by the system"
+                if name in _RESERVED
+                else (
+                    "is no safe unit and user name (a letter, then letters, digits and '-', lower case, 31 at most)"
+                )
+            )
+            yield f"{at}.name", f"{name!r} {why}"
+        if name in names:
+            yield f"{at}.name", f"{name!r} is used already by zmq_services[{names[name]}]; names are unique"
+        names.setdefault(name, index)
+        if entry["hosts"] not in groups:
+            yield f"{at}.hosts", f"unknown group {entry['hosts']!r}; {nearest(entry['hosts'], groups)}"
+        yield from _source(entry, at, project)
+        if entry.get("build"):
+            builders = first.variables["zmq_build_hosts"]
+            if builders not in groups:
+                yield (
+                    "zmq_build_hosts",
+                    f"unknown group {builders!r}, but {name!r} is built; {nearest(builders, groups)}",
+                )
+        yield from _environment(entry, at)
+        for limit, value in entry.get("limits", {}).items():
+            if value < 1:
+                yield f"{at}.limits.{limit}", f"must be 1 or more, not {value}"
+        if not entry["endpoints"]:
+            yield (
+                f"{at}.endpoints",
+                "a service needs at least one endpoint (a health endpoint on loopback will do)",
+            )
+        yield from _endpoints(entry, at, groups)
+    yield from _ports(entries, hosts, groups)
+    yield from _connects(entries, groups)
+
+
+def _source(entry: dict[str, Any], at: str, project: Path) -> Iterator[Problem]:
+    build, artifact = entry.get("build"), entry.get("artifact")
+    if build and artifact:
+        yield at, "has both build and artifact; keep one"
+    elif build:
+        if not (project / build["source"] / "go.mod").is_file():
+            yield (
+                f"{at}.build.source",
+                f"{build['source']!r} is no Go module: there is no {build['source']}/go.mod",
+            )
+    elif artifact:
+        if not re.fullmatch(r"[0-9a-f]{64}", artifact["sha256"]):
+            yield f"{at}.artifact.sha256", "must be 64 hexadecimal digits, lower case"
+        if not (project / artifact["path"]).is_file():
+            yield f"{at}.artifact.path", f"{artifact['path']!r}: no such file in the project"
+    else:
+        yield at, "has neither build nor artifact; give one"
+
+
+def _environment(entry: dict[str, Any], at: str) -> Iterator[Problem]:
+    env = entry.get("env", {})
+    for key, value in env.items():
+        if not _ENV_NAME.match(key):
+            yield f"{at}.env", f"{key!r} is no name of an environment variable"
+        elif key.startswith("ZMQFLEET_"):
+            yield f"{at}.env.{key}", "names that begin with ZMQFLEET_ are set by zmqfleet"
+        if any(c in str(value) for c in "\n\r\0"):
+            yield f"{at}.env.{key}", "must be one line"
+    for index, key in enumerate(entry.get("requires_env", [])):
+        if str(env.get(key, "")) == "":
+            hint = f" ({nearest(key, env)})" if env else ""
+            yield f"{at}.requires_env[{index}]", f"{key!r} has no value: set it in {at}.env{hint}"
+
+
+def _endpoints(entry: dict[str, Any], at: str, groups: dict[str, list[str]]) -> Iterator[Problem]:
+    seen: set[str] = set()
+    for index, endpoint in enumerate(entry["endpoints"]):
+        here = f"{at}.endpoints[{index}]"
+        name = endpoint["name"]
+        if not _ENDPOINT_NAME.match(name):
+            yield (
+                f"{here}.name",
+                f"{name!r} is no safe name (a letter, then letters, digits, '-' and '_', lower case)",
+            )
+        if name in seen:
+            yield f"{here}.name", f"{name!r} is used twice in this service"
+        seen.add(name)
+        if not 1 <= endpoint["port"] <= 65535:
+            yield f"{here}.port", f"{endpoint['port']} is no TCP port (1 to 65535)"
+        for place, group in enumerate(endpoint["allow"]):
+            if group not in groups:
+                yield f"{here}.allow[{place}]", f"unknown group {group!r}; {nearest(group, groups)}"
+        if endpoint["security"] == "curve" and not endpoint["allow"]:
+            yield f"{here}.allow", "is empty: with curve nobody could connect; name the groups that may"
+        bind = endpoint.get("bind", "*")
+        if bind != "*":
+            try:
+                ipaddress.ip_address(bind)
+            except ValueError:
+                yield f"{here}.bind", f"{bind!r} is neither '*' nor an IP address"
+
+
+def _ports(
+    entries: list[dict[str, Any]], hosts: dict[str, Host], groups: dict[str, list[str]]
+) -> Iterator[Problem]:
+    taken: dict[tuple[str, int], str] = {(host.name, host.ssh_port): "sshd" for host in hosts.values()}
+    for index, entry in enumerate(entries):
+        for place, endpoint in enumerate(entry["endpoints"]):
+            for host in groups.get(entry["hosts"], []):
+                other = taken.setdefault((host, endpoint["port"]), f"{entry['name']}.{endpoint['name']}")
+                if other != f"{entry['name']}.{endpoint['name']}":
+                    at = f"zmq_services[{index}].endpoints[{place}].port"
+                    yield at, f"{endpoint['port']} is taken on {host} by {other}"
+                    break
+
+
+def _connects(entries: list[dict[str, Any]], groups: dict[str, list[str]]) -> Iterator[Problem]:
+    known = {f"{e['name']}.{p['name']}": p for e in entries for p in e["endpoints"]}
+    for index, entry in enumerate(entries):
+        for place, target in enumerate(entry.get("connects", [])):
+            at = f"zmq_services[{index}].connects[{place}]"
+            if target not in known:
+                yield at, f"unknown endpoint {target!r}; {nearest(target, known)}"
+                continue
+            may = {host for group in known[target]["allow"] for host in groups.get(group, [])}
+            for host in groups.get(entry["hosts"], []):
+                if host not in may:
+                    yield at, f"{host} may not connect to {target}: its allow names {known[target]['allow']}"
+                    break

@@ -1,0 +1,207 @@
+"""Hosts and their merged variables, as Ansible sees them; read through ansible-inventory."""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from zmqfleet import ROLES
+
+
+class InventoryError(Exception):
+    """An inventory or variables file that cannot be used; the message names the file and what to do."""
+
+
+@dataclass(frozen=True)
+class Host:
+    """One host of the inventory.
+
+    `address` is ansible_host (or the name), `groups` all groups it is in, parents and `all` included,
+    `variables` its merged variables with the roles' defaults beneath.
+    """
+
+    name: str
+    address: str
+    groups: tuple[str, ...]
+    variables: dict[str, Any]
+
+    @property
+    def become(self) -> bool:
+        """Whether commands on this host need sudo."""
+        return bool(self.variables.get("ansible_become", False))
+
+    @property
+    def ssh_port(self) -> int:
+        """The TCP port of its sshd."""
+        return int(self.variables.get("ansible_port", 22))
+
+    @property
+    def ssh_key(self) -> str | None:
+        """The private key file with which to log in, if the inventory names one."""
+        value = self.variables.get("ansible_ssh_private_key_file")
+        return str(Path(value).expanduser()) if value else None
+
+    @property
+    def ssh_arguments(self) -> list[str]:
+        """The arguments that the inventory wants every ssh to get."""
+        return shlex.split(self.variables.get("ansible_ssh_common_args", ""))
+
+    def ssh(self, *command: str) -> list[str]:
+        """The argument list of the system's ssh that runs `command` (joined by blanks, as ssh does) there."""
+        user = self.variables.get("ansible_user")
+        return [
+            "ssh",
+            *self.ssh_arguments,
+            *(["-i", self.ssh_key] if self.ssh_key else []),
+            *("-o", "BatchMode=yes", "-o", "ConnectTimeout=10", "-p", str(self.ssh_port)),
+            f"{user}@{self.address}" if user else self.address,
+            *command,
+        ]
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML that lets Ansible's own tags (!vault, !unsafe) pass as what they hold."""
+
+
+def _any_tag(loader: yaml.SafeLoader, _suffix: str, node: yaml.Node) -> Any:
+    if isinstance(node, yaml.MappingNode):
+        return loader.construct_mapping(node)
+    if isinstance(node, yaml.SequenceNode):
+        return loader.construct_sequence(node)
+    return loader.construct_scalar(node)  # type: ignore[arg-type]
+
+
+_Loader.add_multi_constructor("!", _any_tag)
+
+
+def read_yaml(path: Path) -> Any:
+    """The content of a YAML file. Raises InventoryError with file, line and cause."""
+    try:
+        return yaml.load(path.read_text(), Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
+        raise InventoryError(f"{where}: not valid YAML: {error.problem}; mend this line") from None
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise InventoryError(f"{path}: cannot be read as YAML: {error}") from None
+
+
+def variable_files(project: Path, inventory: Path) -> list[Path]:
+    """The files that can hold variables: group_vars and host_vars of the project and of the inventory, and
+    the inventory itself."""
+    base = inventory if inventory.is_dir() else inventory.parent
+    folders = [where / name for where in (project, base) for name in ("group_vars", "host_vars")]
+    found = [path for folder in folders for path in sorted(folder.rglob("*")) if _is_yaml(path)]
+    own = sorted(p for p in base.iterdir() if _is_yaml(p)) if inventory.is_dir() else [inventory]
+    return list(dict.fromkeys([*found, *own]))
+
+
+def _is_yaml(path: Path) -> bool:
+    return path.is_file() and path.suffix in {".yml", ".yaml", ""} and not path.name.startswith(".")
+
+
+def _check_files(project: Path, inventory: Path) -> None:
+    """Broken files are refused here: Ansible itself only warns of some of them, and goes on without."""
+    for path in variable_files(project, inventory):
+        if path.read_bytes().startswith(b"$ANSIBLE_VAULT"):
+            continue
+        if path.suffix == "" and path == inventory:
+            continue  # an INI inventory or a script: ansible-inventory knows
+        content = read_yaml(path)
+        if content is None:
+            raise InventoryError(f"{path}: is empty; write the variables or hosts there, or remove the file")
+        if not isinstance(content, dict):
+            kind = "a list" if isinstance(content, list) else f"a {type(content).__name__}"
+            raise InventoryError(f"{path}: holds {kind}, but a mapping (key: value) belongs there")
+
+
+def where_set(variable: str, project: Path, inventory: Path) -> str:
+    """The file that sets a variable, for messages; the last one that Ansible would take, if several do."""
+    pattern = re.compile(rf"^\s*[\"']?{re.escape(variable)}[\"']?\s*:", re.MULTILINE)
+    hits = [path for path in variable_files(project, inventory) if pattern.search(path.read_text())]
+    return str(hits[0] if hits else project / "group_vars" / "all.yml")
+
+
+def defaults() -> dict[str, Any]:
+    """The defaults of all roles in one mapping."""
+    merged: dict[str, Any] = {}
+    for path in sorted(ROLES.glob("*/defaults/main.yml")):
+        merged |= read_yaml(path) or {}
+    return merged
+
+
+def load(project: Path, inventory: Path) -> dict[str, Host]:
+    """All hosts of an inventory, by name.
+
+    Raises InventoryError if the inventory is missing, does not parse, or holds no host.
+    """
+    if not project.is_dir():
+        raise InventoryError(f"{project}: no such project directory")
+    if not inventory.exists():
+        known = sorted(p.name for p in (project / "inventories").glob("*") if p.is_dir())
+        hint = f"there are: {', '.join(known)}" if known else "there is none in inventories/"
+        raise InventoryError(
+            f"{inventory}: no such inventory ({hint}); `zmqfleet lab up` makes inventories/lab, "
+            "ZMQFLEET_INVENTORY or --inventory choose another"
+        )
+    _check_files(project, inventory)
+    data = _ansible_inventory(project, inventory)
+    hostvars: dict[str, dict[str, Any]] = data["_meta"]["hostvars"]
+    base = defaults()
+    groups = {name: set(_members(data, name)) for name in data if name != "_meta"}
+    # ansible-inventory leaves hosts without variables out of hostvars
+    names = sorted(set(hostvars) | groups.get("all", set()))
+    if not names:
+        raise InventoryError(f"{inventory}: holds no host; name at least one under a group")
+    hosts = {}
+    for name in names:
+        variables = {**base, **hostvars.get(name, {})}
+        address = str(variables.get("ansible_host", name))
+        member_of = tuple(
+            sorted(group for group, members in groups.items() if name in members or group == "all")
+        )
+        hosts[name] = Host(name, address, member_of, variables)
+    return hosts
+
+
+def groups_of(hosts: dict[str, Host]) -> dict[str, list[str]]:
+    """The hosts of every group, sorted."""
+    result: dict[str, list[str]] = {}
+    for host in hosts.values():
+        for group in host.groups:
+            result.setdefault(group, []).append(host.name)
+    return {group: sorted(members) for group, members in sorted(result.items())}
+
+
+def _members(data: dict[str, Any], group: str) -> Iterator[str]:
+    yield from data.get(group, {}).get("hosts", [])
+    for child in data.get(group, {}).get("children", []):
+        yield from _members(data, child)
+
+
+def _ansible_inventory(project: Path, inventory: Path) -> dict[str, Any]:
+    beside = Path(sys.executable).with_name("ansible-inventory")
+    command = [
+        str(beside) if beside.exists() else "ansible-inventory",
+        *("-i", str(inventory), "--playbook-dir", str(project), "--list"),
+    ]
+    environment = {
+        **os.environ,
+        "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "true",
+        "ANSIBLE_LOCALHOST_WARNING": "false",
+        "ANSIBLE_NOCOLOR": "true",
+    }
+    run = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=project, check=False)
+    if run.returncode != 0:
+        errors = [line for line in run.stderr.splitlines() if line.strip()]
+        raise InventoryError(f"{inventory}: ansible-inventory cannot read it:\n  " + "\n  ".join(errors[-6:]))
+    parsed: dict[str, Any] = json.loads(run.stdout)
+    return parsed

@@ -1,0 +1,45 @@
+"""One template renderer for both engines: its text equals that of Ansible's template module, byte for byte.
+
+Ansible sets trim_blocks, prints None as nothing and keeps the final newline
+(ansible-core 2.19, `template` action and `Templar`).
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+
+from zmqfleet import ROLES
+
+
+def _to_nice_json(value: object, indent: int = 4) -> str:
+    """Ansible's filter of the same name."""
+    return json.dumps(value, indent=indent, sort_keys=True, separators=(",", ": "))
+
+
+_ENVIRONMENT = Environment(
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    keep_trailing_newline=True,
+    finalize=lambda value: "" if value is None else value,
+)
+_ENVIRONMENT.filters["to_nice_json"] = _to_nice_json
+
+
+def template_path(role: str, name: str) -> Path:
+    """Where a role's template lies."""
+    return ROLES / role / "templates" / name
+
+
+def render(role: str, name: str, variables: Mapping[str, Any]) -> str:
+    """The text of a role's template. Raises jinja2.TemplateError, as for an undefined variable."""
+    text = template_path(role, name).read_text()
+    result = _ENVIRONMENT.from_string(text).render(variables)
+    # where a block at the end swallowed final newlines, Ansible gives them back
+    return result + "\n" * (_final_newlines(text) - _final_newlines(result))
+
+
+def _final_newlines(text: str) -> int:
+    return len(text) - len(text.rstrip("\n"))

@@ -1,0 +1,76 @@
+"""A project made from scratch: group_vars, an inventory and one Go module, nothing else."""
+
+from pathlib import Path
+
+import yaml
+
+SERVICE = {
+    "name": "quotes",
+    "hosts": "brokers",
+    "build": {"source": "src"},
+    "endpoints": [
+        {"name": "orders", "socket": "ROUTER", "port": 5555, "security": "curve", "allow": ["gateways"]},
+        {"name": "ticks", "socket": "PUB", "port": 5556, "security": "curve", "allow": ["gateways"]},
+        {
+            "name": "health",
+            "socket": "REP",
+            "port": 5557,
+            "security": "null",
+            "allow": ["all"],
+            "bind": "127.0.0.1",
+        },
+    ],
+    "requires_env": ["REGION"],
+    "env": {"REGION": "eu-1"},
+    "limits": {"nofile": 4096},
+}
+CLIENT = {
+    "name": "quotes-client",
+    "hosts": "gateways",
+    "build": {"source": "src"},
+    "connects": ["quotes.orders", "quotes.ticks"],
+    "endpoints": [
+        {
+            "name": "health",
+            "socket": "REP",
+            "port": 5567,
+            "security": "null",
+            "allow": ["all"],
+            "bind": "127.0.0.1",
+        }
+    ],
+}
+HOSTS = {
+    "builders": {"builder1": "192.0.2.1"},
+    "brokers": {"broker1": "192.0.2.2", "broker2": "192.0.2.3"},
+    "gateways": {"gateway1": "192.0.2.4"},
+    "strangers": {"stranger1": "192.0.2.5"},
+}
+
+
+class Project:
+    """A team's own repository."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.inventory = root / "inventories" / "production"
+        self.variables = root / "group_vars" / "all.yml"
+        self.hosts = self.inventory / "hosts.yml"
+        self.inventory.mkdir(parents=True)
+        self.variables.parent.mkdir()
+        (root / "src").mkdir()
+        (root / "src" / "go.mod").write_text("module example.com/src\n")
+        (root / "src" / "main.go").write_text("package main\n\nfunc main() {}\n")
+        groups = {
+            group: {"hosts": {name: {"ansible_host": address} for name, address in members.items()}}
+            for group, members in HOSTS.items()
+        }
+        self.hosts.write_text(yaml.safe_dump({"all": {"children": groups}}))
+        self.write(zmq_services=[SERVICE, CLIENT])
+
+    def write(self, **variables: object) -> None:
+        self.variables.write_text(yaml.safe_dump(variables, sort_keys=False))
+
+    @property
+    def arguments(self) -> list[str]:
+        return ["--project", str(self.root), "--inventory", str(self.inventory)]

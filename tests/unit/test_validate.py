@@ -1,0 +1,257 @@
+"""Wrong variables are refused before any host is touched: status 2, file, key, nearest right name, no traceback."""
+
+import copy
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from team_project import CLIENT, SERVICE, Project
+
+Change = Callable[[dict[str, Any]], object]
+
+
+def validate(project: Project, *arguments: str) -> tuple[int, str]:
+    command = [sys.executable, "-m", "zmqfleet", "validate", *(arguments or project.arguments)]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "Traceback" not in run.stderr
+    return run.returncode, run.stdout + run.stderr
+
+
+def endpoint(index: int, **values: object) -> Change:
+    return lambda service: service["endpoints"][index].update(values)
+
+
+def drop(key: str) -> Change:
+    return lambda service: service.pop(key)
+
+
+def put(**values: object) -> Change:
+    return lambda service: service.update(values)
+
+
+SERVICE_FAULTS: dict[str, tuple[Change, str, str]] = {
+    # name: (change of the first service, key that must be named, what the message must hold)
+    "unknown group": (put(hosts="broker"), "zmq_services[0].hosts", "did you mean 'brokers'"),
+    "unknown key of a service": (put(endpoint=[]), "zmq_services[0].endpoint", "did you mean 'endpoints'"),
+    "unknown key of an endpoint": (
+        endpoint(0, prot=1),
+        "zmq_services[0].endpoints[0].prot",
+        "did you mean 'port'",
+    ),
+    "unknown key of build": (
+        put(build={"source": "src", "bindings": "goczmq"}),
+        "zmq_services[0].build.bindings",
+        "did you mean 'binding'",
+    ),
+    "unknown key of limits": (
+        put(limits={"nofiles": 1}),
+        "zmq_services[0].limits.nofiles",
+        "did you mean 'nofile'",
+    ),
+    "duplicate port": (
+        endpoint(1, port=5555),
+        "zmq_services[0].endpoints[1].port",
+        "taken on broker1 by quotes.orders",
+    ),
+    "port of sshd": (endpoint(1, port=22), "zmq_services[0].endpoints[1].port", "taken on broker1 by sshd"),
+    "duplicate endpoint": (endpoint(1, name="orders"), "zmq_services[0].endpoints[1].name", "used twice"),
+    "port zero": (endpoint(0, port=0), "zmq_services[0].endpoints[0].port", "no TCP port"),
+    "port too high": (endpoint(0, port=65536), "zmq_services[0].endpoints[0].port", "no TCP port"),
+    "port negative": (endpoint(0, port=-1), "zmq_services[0].endpoints[0].port", "no TCP port"),
+    "port as text": (endpoint(0, port="5555"), "zmq_services[0].endpoints[0].port", "whole number"),
+    "port as boolean": (endpoint(0, port=True), "zmq_services[0].endpoints[0].port", "whole number"),
+    "port as fraction": (endpoint(0, port=5555.5), "zmq_services[0].endpoints[0].port", "whole number"),
+    "unknown socket type": (
+        endpoint(0, socket="ROUTE"),
+        "zmq_services[0].endpoints[0].socket",
+        "did you mean 'ROUTER'",
+    ),
+    "unknown mechanism": (
+        endpoint(0, security="curv"),
+        "zmq_services[0].endpoints[0].security",
+        "did you mean 'curve'",
+    ),
+    "bare null mechanism": (
+        endpoint(0, security=None),
+        "zmq_services[0].endpoints[0].security",
+        "must be text",
+    ),
+    "allow names an unknown group": (
+        endpoint(0, allow=["gateway"]),
+        "zmq_services[0].endpoints[0].allow[0]",
+        "did you mean 'gateways'",
+    ),
+    "curve with an empty allow": (endpoint(0, allow=[]), "zmq_services[0].endpoints[0].allow", "is empty"),
+    "allow as text": (endpoint(0, allow="gateways"), "zmq_services[0].endpoints[0].allow", "must be a list"),
+    "negative limit": (put(limits={"nofile": -1}), "zmq_services[0].limits.nofile", "1 or more"),
+    "no endpoints": (put(endpoints=[]), "zmq_services[0].endpoints", "at least one endpoint"),
+    "endpoints missing": (drop("endpoints"), "zmq_services[0]", "'endpoints' is missing"),
+    "neither build nor artifact": (drop("build"), "zmq_services[0]", "neither build nor artifact"),
+    "both build and artifact": (
+        put(artifact={"path": "x", "sha256": "0" * 64}),
+        "zmq_services[0]",
+        "both build and artifact",
+    ),
+    "artifact is not there": (
+        lambda s: (s.pop("build"), s.update(artifact={"path": "none", "sha256": "0" * 64})),
+        "zmq_services[0].artifact.path",
+        "no such file",
+    ),
+    "artifact's digest is none": (
+        lambda s: (s.pop("build"), s.update(artifact={"path": "src/go.mod", "sha256": "abc"})),
+        "zmq_services[0].artifact.sha256",
+        "64 hexadecimal digits",
+    ),
+    "source is no module": (put(build={"source": "nowhere"}), "zmq_services[0].build.source", "no Go module"),
+    "required environment missing": (drop("env"), "zmq_services[0].requires_env[0]", "'REGION' has no value"),
+    "required environment empty": (
+        put(env={"REGION": ""}),
+        "zmq_services[0].requires_env[0]",
+        "has no value",
+    ),
+    "required environment misspelt": (
+        put(env={"REGOIN": "eu"}),
+        "zmq_services[0].requires_env[0]",
+        "did you mean 'REGOIN'",
+    ),
+    "environment as a list": (put(env=["REGION"]), "zmq_services[0].env", "must be a mapping"),
+    "environment of two lines": (put(env={"REGION": "a\nb"}), "zmq_services[0].env.REGION", "one line"),
+    "Jinja in a value": (put(env={"REGION": "{{ x }}"}), "zmq_services[0].env.REGION", "Jinja template"),
+    "bind is no address": (endpoint(0, bind="eth0"), "zmq_services[0].endpoints[0].bind", "IP address"),
+}
+
+
+@pytest.mark.parametrize("fault", SERVICE_FAULTS)
+def test_wrong_service_is_refused(project: Project, fault: str) -> None:
+    change, key, message = SERVICE_FAULTS[fault]
+    service = copy.deepcopy(SERVICE)
+    change(service)
+    project.write(zmq_services=[service])
+    status, output = validate(project)
+    assert status == 2
+    line = next(line for line in output.splitlines() if f"{key}: " in line)
+    assert str(project.variables) in line
+    assert message in line
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "x" * 32,
+        "../x",
+        "a b",
+        "-a",
+        "Quotes",
+        "a\nb",
+        "a\n",
+        "a;b",
+        "a$b",
+        "a`b",
+        "a{{b}}",
+        "a{%b%}",
+        "a'b",
+        "é",
+        "root",
+    ],
+)
+def test_unsafe_name_is_refused(project: Project, name: str) -> None:
+    project.write(zmq_services=[{**SERVICE, "name": name}])
+    status, output = validate(project)
+    assert status == 2
+    assert f"{project.variables}: zmq_services[0].name: " in output
+
+
+def test_duplicate_service_is_refused(project: Project) -> None:
+    project.write(zmq_services=[SERVICE, SERVICE])
+    status, output = validate(project)
+    assert status == 2
+    assert "zmq_services[1].name: 'quotes' is used already by zmq_services[0]" in output
+
+
+def test_duplicate_port_across_services_is_refused(project: Project) -> None:
+    other = {**copy.deepcopy(SERVICE), "name": "other"}
+    project.write(zmq_services=[SERVICE, other])
+    status, output = validate(project)
+    assert status == 2
+    assert "zmq_services[1].endpoints[0].port: 5555 is taken on broker1 by quotes.orders" in output
+
+
+def test_connecting_to_an_unknown_endpoint_is_refused(project: Project) -> None:
+    project.write(zmq_services=[SERVICE, {**CLIENT, "connects": ["quotes.order"]}])
+    status, output = validate(project)
+    assert status == 2
+    assert (
+        "zmq_services[1].connects[0]: unknown endpoint 'quotes.order'; did you mean 'quotes.orders'?"
+        in output
+    )
+
+
+def test_connecting_without_being_allowed_is_refused(project: Project) -> None:
+    project.write(zmq_services=[SERVICE, {**CLIENT, "hosts": "strangers"}])
+    status, output = validate(project)
+    assert status == 2
+    assert "zmq_services[1].connects[0]: stranger1 may not connect to quotes.orders" in output
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"zmq_service": []}, "zmq_service: unknown variable 'zmq_service'; did you mean 'zmq_services'?"),
+        ({"golang_verison": "1.25.4"}, "did you mean 'golang_version'?"),
+        ({"golnag_version": "1.25.4"}, "did you mean 'golang_version'?"),
+        ({"zmq_services": {"quotes": {}}}, "zmq_services: must be a list"),
+        ({"zmq_services": ["quotes"]}, "zmq_services[0]: must be a mapping"),
+        ({"golang_version": 1.25}, "golang_version: must be text"),
+        ({"zmq_build_hosts": "builder"}, "zmq_build_hosts: unknown group 'builder'"),
+    ],
+)
+def test_wrong_variable_is_refused(project: Project, variables: dict[str, object], message: str) -> None:
+    project.write(**{"zmq_services": [SERVICE], **variables})
+    status, output = validate(project)
+    assert status == 2
+    assert str(project.variables) in output
+    assert message in output
+
+
+def test_a_teams_own_variables_pass(project: Project) -> None:
+    project.write(zmq_services=[SERVICE, CLIENT], team_name="x", go_style="y", users=["a"])
+    status, output = validate(project)
+    assert (status, output) == (0, "ok: 5 hosts, 2 services, 4 endpoints\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("zmq_services: [\n", "not valid YAML"),
+        ("", "is empty"),
+        ("# only a comment\n", "is empty"),
+        ("- zmq_services\n", "holds a list, but a mapping"),
+    ],
+)
+def test_broken_file_is_refused(project: Project, text: str, message: str) -> None:
+    for path in (project.variables, project.hosts):
+        before = path.read_text()
+        path.write_text(text)
+        status, output = validate(project)
+        assert status == 2
+        assert str(path) in output
+        assert message in output
+        path.write_text(before)
+
+
+def test_missing_inventory_is_refused(project: Project) -> None:
+    status, output = validate(
+        project, "--project", str(project.root), "--inventory", str(project.root / "nowhere")
+    )
+    assert status == 2
+    assert "no such inventory (there are: production)" in output
+
+
+def test_inventory_without_hosts_is_refused(project: Project) -> None:
+    project.hosts.write_text("all:\n  children:\n    brokers: {}\n")
+    status, output = validate(project)
+    assert status == 2
+    assert "holds no host" in output
