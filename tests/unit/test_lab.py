@@ -1,0 +1,96 @@
+"""What a lab would be, without making one."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from zmqfleet.lab import LabError, image
+from zmqfleet.lab.inventory import LabHost, Paths, host_names, inventory_text, plan, ssh_config_text
+
+
+def test_hosts_come_in_a_fixed_order() -> None:
+    everything = host_names(7)
+    assert everything == ["builder1", "broker1", "gateway1", "stranger1", "broker2", "gateway2", "gateway3"]
+    assert [host_names(count) for count in range(1, 8)] == [everything[:count] for count in range(1, 8)]
+
+
+@pytest.mark.parametrize("count", [0, -1, 201])
+def test_refuses_a_number_of_hosts_that_does_not_fit(count: int) -> None:
+    with pytest.raises(LabError, match=f"--hosts {count}"):
+        host_names(count)
+
+
+def test_releases_alternate_and_the_build_host_has_the_oldest() -> None:
+    hosts = plan(5, ["debian13", "debian12"], "10.89.7.0/24")
+    assert [host.release for host in hosts] == ["debian12", "debian13", "debian12", "debian13", "debian12"]
+    assert {host.release for host in plan(5, ["debian13"], "10.89.7.0/24")} == {"debian13"}
+
+
+@pytest.mark.parametrize("releases", [["debian11"], [], ["debian12", "sid"]])
+def test_refuses_an_unknown_release(releases: list[str]) -> None:
+    with pytest.raises(LabError, match="known are debian12, debian13"):
+        plan(1, releases, "10.89.7.0/24")
+
+
+def test_an_address_does_not_depend_on_the_number_of_hosts() -> None:
+    few, many = plan(2, ["debian12"], "10.89.7.0/24"), plan(200, ["debian12"], "10.89.7.0/24")
+    assert many[:2] == few
+    assert len({host.address for host in many}) == 200
+    assert many[-1].address == "10.89.7.209"
+
+
+def test_inventory_names_every_group_and_how_to_log_in() -> None:
+    files = Path("/a project/.zmqfleet/lab/lab")
+    text = inventory_text(plan(2, ["debian12", "debian13"], "10.89.7.0/24"), files)
+    groups = yaml.safe_load(text)["all"]["children"]
+    assert {name: list(group["hosts"]) for name, group in groups.items()} == {
+        "builders": ["builder1"],
+        "brokers": ["broker1"],
+        "gateways": [],
+        "strangers": [],
+    }
+    assert groups["brokers"]["hosts"]["broker1"] == {
+        "ansible_host": "10.89.7.11",
+        "ansible_user": "admin",
+        "ansible_become": True,
+        "ansible_python_interpreter": "/usr/bin/python3",
+        "ansible_ssh_private_key_file": "/a project/.zmqfleet/lab/lab/key",
+        "ansible_ssh_common_args": "-F '/a project/.zmqfleet/lab/lab/ssh_config'",
+    }
+
+
+def test_host_keys_are_checked() -> None:
+    text = ssh_config_text([LabHost("broker1", "debian12", "10.89.7.11")], Path("/p"))
+    assert "StrictHostKeyChecking yes" in text
+    assert 'UserKnownHostsFile "/p/known_hosts"' in text
+
+
+def test_labs_side_by_side_share_no_name(tmp_path: Path) -> None:
+    labs = [Paths(tmp_path / project, name) for project in ("a", "b") for name in ("lab", "other")]
+    assert len({lab.prefix for lab in labs}) == 4
+    assert Paths(tmp_path / "a", "lab").prefix == Paths(tmp_path / "b" / ".." / "a", "lab").prefix
+
+
+@pytest.mark.parametrize("name", ["", "../production", "Lab", "-x", "a/b"])
+def test_refuses_a_name_that_is_not_safe_as_a_directory(name: str, tmp_path: Path) -> None:
+    with pytest.raises(LabError, match="lab name"):
+        Paths(tmp_path, name)
+
+
+def test_leaves_an_inventory_alone_that_is_no_lab(tmp_path: Path) -> None:
+    paths = Paths(tmp_path, "production")
+    paths.check_own()
+    paths.inventory.parent.mkdir(parents=True)
+    paths.inventory.write_text("all:\n  hosts: {web1: {}}\n")
+    with pytest.raises(LabError, match="not made by"):
+        paths.check_own()
+    paths.inventory.write_text(inventory_text([], paths.files))
+    paths.check_own()
+
+
+def test_a_changed_recipe_is_another_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = image.tag("debian12")
+    assert before != image.tag("debian13")
+    monkeypatch.setattr(image, "_CACHED", "libzmq5")
+    assert image.tag("debian12") != before
