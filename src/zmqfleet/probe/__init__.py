@@ -1,0 +1,108 @@
+"""The probe: proves from every host which sockets answer and which must not."""
+
+import json
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from importlib import resources
+
+from zmqfleet.fleet import Fleet
+from zmqfleet.inventory import Host
+from zmqfleet.probe import plan, verdict
+from zmqfleet.probe.plan import Planned
+from zmqfleet.probe.report import Report
+from zmqfleet.probe.verdict import Outcome
+
+__all__ = ["Report", "run"]
+
+_NEED_SERVER_KEY = (plan.RIGHT, plan.UNKNOWN_KEY)
+_HOSTS_AT_ONCE = 64
+_HOST_DEADLINE = 120  # seconds
+
+
+class _HostError(Exception):
+    """A host could not be asked; the message says why."""
+
+
+def run(fleet: Fleet, public_keys: Mapping[tuple[str, str], str], say: Callable[[str], None]) -> Report:
+    """Tries every cell of the fleet, over one ssh connection a host, all hosts in parallel.
+
+    `public_keys` are the Z85 server keys by (host, service); `say` gets a line a host as results come in.
+    Nothing is changed anywhere and no application message is sent. A host that cannot be asked is no error:
+    the report says so.
+    """
+    planned = plan.cells(fleet, public_keys)
+    outcomes: dict[int, Outcome] = {}
+    to_ask: dict[str, list[int]] = {}
+    unreachable: dict[str, str] = {}
+    for number, cell in enumerate(planned):
+        if cell.credentials in _NEED_SERVER_KEY and cell.server_key is None:
+            why = f"no public key of {cell.service} on {cell.destination} is known here"
+            outcomes[number] = Outcome(verdict.UNKNOWN, None, f"{why}: converge {cell.destination}")
+        else:
+            to_ask.setdefault(cell.source, []).append(number)
+    with ThreadPoolExecutor(_HOSTS_AT_ONCE) as pool:
+        asked = {
+            pool.submit(_ask, fleet.hosts[host], [(number, planned[number]) for number in numbers]): host
+            for host, numbers in to_ask.items()
+        }
+        for answer in as_completed(asked):
+            host = asked[answer]
+            try:
+                results = answer.result()
+                say(f"{host}: {len(to_ask[host])} cells tried")
+            except _HostError as error:
+                unreachable[host] = str(error)
+                results = {number: Outcome(verdict.UNKNOWN, None, str(error)) for number in to_ask[host]}
+                say(f"{host}: could not be asked: {error}")
+            outcomes.update(results)
+    return Report(verdict.judge(planned, [outcomes[number] for number in range(len(planned))]), unreachable)
+
+
+def _ask(host: Host, cells: Sequence[tuple[int, Planned]]) -> dict[int, Outcome]:
+    """What `host` met on its cells, by number. Raises _HostError."""
+    sudo = ("sudo", "-n") if host.become else ()
+    try:
+        ssh = subprocess.run(
+            host.ssh(*sudo, "/usr/bin/python3", "-"),
+            input=_program(cells),
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_HOST_DEADLINE,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise _HostError(f"no answer over ssh within {_HOST_DEADLINE} s") from None
+    except OSError as error:
+        raise _HostError(f"ssh cannot be run here: {error}") from None
+    said = [line for line in ssh.stderr.splitlines() if line.strip()]
+    try:
+        answer = json.loads(ssh.stdout.splitlines()[-1])
+        if "error" in answer:
+            raise _HostError(answer["error"])
+        results = {result.pop("id"): Outcome(**result) for result in answer["results"]}
+    except (IndexError, ValueError, TypeError, KeyError):
+        silent = f"ssh ended with status {ssh.returncode} and no result"
+        raise _HostError(said[-1] if said else silent) from None
+    if results.keys() != {number for number, _ in cells}:
+        raise _HostError("the agent answered for other cells than it was asked: this is a bug of the probe")
+    return results
+
+
+def _program(cells: Sequence[tuple[int, Planned]]) -> str:
+    """The agent followed by its cells: what Python reads on a host."""
+    asked = [
+        {
+            "id": number,
+            "address": cell.address,
+            "port": cell.port,
+            "socket": cell.socket,
+            "credentials": cell.credentials,
+            "secret_file": cell.secret_file,
+            "server_key": cell.server_key,
+        }
+        for number, cell in cells
+    ]
+    source = resources.files("zmqfleet.probe").joinpath("agent.py").read_text("utf-8")
+    return f"{source}\nmain({json.dumps(asked)!a})\n"
