@@ -1,0 +1,5 @@
+module zmqfleet.example/quotes
+
+go 1.25
+
+require github.com/zeromq/goczmq v4.1.0+incompatible
