@@ -1,0 +1,67 @@
+"""What the probe's agent needs on a host, and the public keys of all hosts on the controller. See roles/zmq_probe."""
+
+from collections.abc import Generator
+from pathlib import Path
+
+from pyinfra import host
+from pyinfra.api import FactBase, FunctionCommand, StringCommand, deploy, operation
+
+from deploys import common
+from zmqfleet.fleet.model import ETC, LIB, PROBE
+
+
+class PublicKeys(FactBase[dict[str, str]]):
+    """The public keys of a host by name; a key whose secret is missing does not count."""
+
+    default = dict
+
+    def command(self, names: list[str]) -> str:
+        return (
+            f"cd {ETC} 2>/dev/null && for name in {' '.join(names)}; do "
+            'if [ -e "$name/curve.key_secret" ] && [ "$(stat -c %a%U "$name/curve.key_secret")" = 400root ]; then '
+            'sed -n "s/.*public-key = \\"\\(.*\\)\\"/$name|\\1/p" "$name/curve.key" 2>/dev/null; fi; done; true'
+        )
+
+    def process(self, output: list[str]) -> dict[str, str]:
+        return dict(line.split("|", 1) for line in output)
+
+
+@operation()
+def key(name: str) -> Generator[StringCommand]:
+    """A CURVE key of the host's own, by name; born there."""
+    if name not in host.get_fact(PublicKeys, names=[name]):
+        yield StringCommand(f"{LIB}/curve-keypair {ETC}/{name} && chmod 400 {ETC}/{name}/curve.key_secret")
+
+
+@operation()
+def collect() -> Generator[FunctionCommand]:
+    """The host's public keys, to the controller."""
+    identities = common.fleet().identities(host.name)
+    have = host.get_fact(PublicKeys, names=[identity.name for identity in identities])
+    for identity in identities:
+        path = common.fleet().public_key_file(identity)
+        key = have.get(identity.name)
+        if key is None or not path.exists() or path.read_text() != f"{key}\n":
+            yield FunctionCommand(_store, (path, key), {})
+
+
+def _store(path: Path, key: str | None) -> None:
+    if key is None:
+        raise ValueError(f"{path.stem}: the host has no such key")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"{key}\n")
+
+
+@deploy("zmq_probe")
+def deploy_zmq_probe() -> None:
+    """Packages, the key tool, the probe's key."""
+    common.packages("zmq_probe", name="Install pyzmq")
+    common.directories("zmq_probe", name="Make directories")
+    common.files("zmq_probe", name="Place the key tool")
+    key(PROBE, name="Make the probe's key")
+
+
+@deploy("zmq_probe: public keys")
+def fetch_public_keys() -> None:
+    """Public keys travel, secret ones never do."""
+    collect(name="Collect public keys")
