@@ -1,0 +1,126 @@
+"""Units and the processes that they run: state, sandbox, sockets."""
+
+import errno
+import re
+from typing import Any
+
+import pytest
+from testinfra.host import Host
+
+from zmqfleet.fleet import Fleet, Service, View
+from zmqfleet.fleet.view import Unit, release
+
+_EXPOSURE_LIMIT = 1.5  # of systemd-analyze security: up to 2.0 is "OK", 10.0 is no sandbox at all
+# Options that `systemctl show` prints under other names or in forms of their own.
+_PRINTED_OTHERWISE = {
+    "ExecStart", "EnvironmentFile", "Environment", "LoadCredential", "RestartSec", "TimeoutStopSec", "SystemCallFilter",
+}  # fmt: skip
+_PRINTED_AS = {
+    "MemoryMax": lambda value: str(int(value.removesuffix("M")) << 20),
+    "SystemCallErrorNumber": lambda value: str(getattr(errno, value)),
+}
+_EVERY_ADDRESS = {"0.0.0.0", "[::]", "*"}
+
+
+def test_unit_is_enabled_and_active(host: Host, unit: Unit) -> None:
+    found = host.service(unit.name).systemd_properties
+    wanted = {"LoadState": "loaded", "UnitFileState": "enabled", "ActiveState": "active", "Result": "success"}
+    assert {key: found.get(key) for key in wanted} == wanted
+    assert found["NeedDaemonReload"] == "no", "systemd has not read the unit's file since it changed"
+
+
+def test_systemd_applies_every_option_of_the_unit(host: Host, view: View, service: Service) -> None:
+    unit = f"{service.name}.service"
+    found = host.service(unit).systemd_properties
+    text = next(file.content for file in view.all("files") if file.path == f"/etc/systemd/system/{unit}")
+    section = text.partition("[Service]\n")[2].partition("\n[")[0]
+    options = dict(line.split("=", 1) for line in section.splitlines() if re.match(r"\w+=", line))
+    options = {key: value for key, value in options.items() if key not in _PRINTED_OTHERWISE}
+    assert "NoNewPrivileges" in options, "no sandbox found in the unit's file"
+    wanted = {key: _PRINTED_AS.get(key, str)(value).split() for key, value in options.items()}
+    assert {key: found.get(key, "").split() for key in options} == wanted
+
+
+def test_exposure_is_low(host: Host, service: Service) -> None:
+    report = host.check_output("systemd-analyze security --no-pager %s", f"{service.name}.service")
+    overall = re.search(r"Overall exposure level for \S+: ([\d.]+)", report)
+    assert overall, report
+    assert float(overall[1]) <= _EXPOSURE_LIMIT, report
+
+
+def test_process_has_its_user_and_no_privilege(host: Host, service: Service) -> None:
+    status = _proc(host, service, "status")
+    uid, gid = (int(host.check_output(f"id {option} %s", service.name)) for option in ("-u", "-g"))
+    assert status["Uid"].split() == [str(uid)] * 4
+    assert status["Gid"].split() == [str(gid)] * 4
+    assert status["Groups"].split() in ([], [str(gid)])
+    capabilities = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
+    assert {key: int(status[key], 16) for key in capabilities} == dict.fromkeys(capabilities, 0)
+    assert status["NoNewPrivs"] == "1"
+    assert status["Seccomp"] == "2", "no seccomp filter"
+
+
+def test_process_may_open_as_many_files_as_declared(host: Host, service: Service) -> None:
+    limits = host.file(f"/proc/{_main_pid(host, service)}/limits").content_string
+    found = re.search(r"^Max open files +(\w+) +(\w+)", limits, re.MULTILINE)
+    assert found
+    assert found.groups() == (str(service.limits["nofile"]),) * 2
+
+
+def test_process_runs_the_declared_release(host: Host, fleet: Fleet, service: Service) -> None:
+    running = host.check_output(f"readlink /proc/{_main_pid(host, service)}/exe")
+    assert running == release(fleet, service).on_host
+
+
+def test_process_started_after_its_configuration_changed(
+    host: Host, view: View, service: Service, entries: dict
+) -> None:
+    """It reads them at its start alone; the allow-list, which it watches, is a capability of its own."""
+    shown = host.check_output(
+        "systemctl show --timestamp=unix -p ExecMainStartTimestamp --value %s", f"{service.name}.service"
+    )
+    started = int(shown.removeprefix("@"))
+    files = [file.path for file in view.capabilities[f"zmq_service {service.name}"].files]
+    assert [path for path in files if entries[path].changed > started] == []
+
+
+def test_endpoint_listens_where_it_is_declared(host: Host, fleet: Fleet, listening: dict[str, Any]) -> None:
+    found = _listening(host, fleet.services[listening["service"]])
+    assert any(_is_at(address, listening) for kind, address in found if kind == "tcp"), f"only: {found}"
+
+
+def test_process_listens_nowhere_else(host: Host, view: View, service: Service) -> None:
+    declared = [one for one in view.listening if one["service"] == service.name]
+    found = _listening(host, service)
+    assert found, "listens nowhere"
+    assert [
+        (kind, address)
+        for kind, address in found
+        if kind != "tcp" or not any(_is_at(address, one) for one in declared)
+    ] == []
+
+
+def _main_pid(host: Host, service: Service) -> int:
+    pid = int(host.check_output("systemctl show -p MainPID --value %s", f"{service.name}.service"))
+    if not pid:
+        pytest.fail(f"{service.name}.service has no process", pytrace=False)
+    return pid
+
+
+def _proc(host: Host, service: Service, name: str) -> dict[str, str]:
+    text = host.file(f"/proc/{_main_pid(host, service)}/{name}").content_string
+    return {key: value.strip() for key, value in (line.split(":", 1) for line in text.splitlines())}
+
+
+def _listening(host: Host, service: Service) -> list[tuple[str, str]]:
+    """Kind and address of every socket at which a service's process listens: TCP, UDP and Unix."""
+    pid = _main_pid(host, service)
+    lines = host.check_output("ss -Hlntupx").splitlines()
+    return [(line.split()[0], line.split()[4]) for line in lines if f",pid={pid}," in line]
+
+
+def _is_at(address: str, declared: dict[str, Any]) -> bool:
+    where, port = address.rsplit(":", 1)
+    bind = declared["address"]
+    wanted = _EVERY_ADDRESS if bind == "*" else {f"[{bind}]" if ":" in bind else bind}
+    return where in wanted and int(port) == declared["port"]

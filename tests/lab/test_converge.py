@@ -1,0 +1,108 @@
+"""pyinfra converges blank hosts, and has nothing to do on them afterwards."""
+
+import time
+from pathlib import Path
+
+import pytest
+from lab_run import INVENTORY, PYINFRA, ROOT, Lab, changes, run
+
+
+def test_first_run_changes_and_second_run_does_not(lab: Lab) -> None:
+    assert changes(lab.first_run)
+    second = run(*PYINFRA)
+    assert second.returncode == 0
+    assert changes(second) == []
+
+
+def test_hosts_are_as_their_views_declare(lab: Lab) -> None:
+    done = run("pytest", "-q", "-p", "no:cacheprovider", "tests/infra")
+    assert done.returncode == 0, done.stdout[-8000:]
+
+
+@pytest.mark.parametrize(
+    ("host", "damage"),
+    [
+        ("broker1", "echo x >>/etc/zmqfleet/quotes/environment"),
+        ("broker1", "chmod 600 /etc/zmqfleet/quotes/endpoints.json"),
+        ("broker1", "touch /etc/zmqfleet/quotes/clients/old.key"),
+        ("broker1", "nft flush chain inet zmqfleet input"),
+        ("broker1", "systemctl disable --quiet --now quotes"),
+        ("builder1", "echo GOFLAGS=-x >>/usr/local/go/go.env"),
+        ("gateway1", "rm /opt/zmqfleet/quotes-client/current"),
+    ],
+)
+def test_drift_is_mended(lab: Lab, host: str, damage: str) -> None:
+    lab.ssh(host, damage)
+    assert changes(run(*PYINFRA))
+    assert changes(run(*PYINFRA)) == []
+
+
+def test_allow_list_is_kept_where_public_keys_are_unknown(lab: Lab) -> None:
+    """A fresh clone that reaches only one host must not cut off that host's clients."""
+    before = lab.ssh("broker1", "ls /etc/zmqfleet/quotes/clients")
+    assert before.strip()
+    keys = ROOT / ".zmqfleet" / INVENTORY.name / "curve"
+    aside = keys.with_name("curve.aside")
+    keys.rename(aside)
+    try:
+        run(*PYINFRA, "--limit", "broker1")
+        assert lab.ssh("broker1", "ls /etc/zmqfleet/quotes/clients") == before
+    finally:
+        for path in sorted(keys.rglob("*.pub")):
+            path.unlink()
+        for path in sorted(keys.glob("*")):
+            path.rmdir()
+        if keys.exists():
+            keys.rmdir()
+        aside.rename(keys)
+
+
+def test_everything_comes_back_after_a_reboot(lab: Lab) -> None:
+    booted = lab.ssh("broker1", "stat -c %Y /proc/1")
+    lab.ssh("broker1", "systemctl reboot", check=False)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        if lab.ssh(
+            "broker1", "stat -c %Y /proc/1; systemctl is-system-running --wait", check=False
+        ).startswith(booted):
+            time.sleep(1)
+            continue
+        if (
+            lab.ssh("broker1", "systemctl is-active quotes zmqfleet-firewall", check=False)
+            == "active\nactive\n"
+        ):
+            break
+        time.sleep(1)
+    status, report = lab.probe()
+    assert status == 0, report["summary"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "message"),
+    [
+        (("inventory", "deploy.py", "--limit", "brokr1"), {}, "matches no host; did you mean 'broker1'?"),
+        (("inventory", "deploy.py", "--exclude", "gatewys"), {}, "matches no host; did you mean 'gateways'?"),
+        (("inventroy", "deploy.py"), {}, "is not this project's inventory"),
+        (("inventory", "deploy.py"), {"ZMQFLEET_INVENTORY": "inventories/tset"}, "no such inventory"),
+    ],
+)
+def test_a_run_on_no_host_is_refused(
+    arguments: tuple[str, ...], environment: dict[str, str], message: str
+) -> None:
+    done = run("pyinfra", "-y", *arguments, **environment)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_no_secret_key_is_on_the_controller(lab: Lab) -> None:
+    secret = lab.ssh("broker1", "sed -n s/.*secret-key.*=//p /etc/zmqfleet/quotes/curve.key_secret").strip(
+        ' "\n'
+    )
+    assert len(secret) == 40
+    state = ROOT / ".zmqfleet" / INVENTORY.name
+    held = [path for path in state.rglob("*") if path.is_file() and secret.encode() in path.read_bytes()]
+    assert held == []
+    assert secret not in lab.first_run.stdout + lab.first_run.stderr
+    log = ROOT / "pyinfra-debug.log"
+    assert not log.exists() or secret not in Path(log).read_text()
