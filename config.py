@@ -1,4 +1,4 @@
-"""pyinfra reads this file before its inventory. A run that would touch no host, which pyinfra calls a success, ends here."""
+"""pyinfra reads this before its inventory: a run that would touch no host, a success to pyinfra, ends here."""
 
 from deploys.common import refuse_what_matches_no_host
 
