@@ -216,6 +216,13 @@ def test_wrong_variable_is_refused(project: Project, variables: dict[str, object
     assert message in output
 
 
+def test_missing_services_are_refused(project: Project) -> None:
+    project.write(team_name="x")
+    status, output = validate(project)
+    assert status == 2
+    assert f"{project.variables}: zmq_services: is missing" in output
+
+
 def test_a_teams_own_variables_pass(project: Project) -> None:
     project.write(zmq_services=[SERVICE, CLIENT], team_name="x", go_style="y", users=["a"])
     status, output = validate(project)

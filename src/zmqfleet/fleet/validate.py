@@ -48,6 +48,9 @@ def _variables(hosts: dict[str, Host]) -> Iterator[Problem]:
             elif close := difflib.get_close_matches(name, declared, n=1, cutoff=0.85):
                 yield name, f"unknown variable {name!r}; did you mean {close[0]!r}?"
     first = next(iter(hosts.values()))
+    for name, specification in declared.items():
+        if specification.get("required") and name not in first.variables:
+            yield name, "is missing; set it for all hosts"
     for host in hosts.values():
         for name in ("zmq_services", "zmq_build_hosts"):
             if host.variables.get(name) != first.variables.get(name):
@@ -62,7 +65,7 @@ def _services(hosts: dict[str, Host], project: Path) -> Iterator[Problem]:
     entries: list[dict[str, Any]] = first.variables["zmq_services"]
     groups = inventory_module.groups_of(hosts)
     if not entries:
-        yield "zmq_services", "is empty or missing; a fleet needs at least one service"
+        yield "zmq_services", "is empty; a fleet needs at least one service"
     names: dict[str, int] = {}
     for index, entry in enumerate(entries):
         at = f"zmq_services[{index}]"
