@@ -26,13 +26,18 @@ Cases = list[tuple[str, Any]]
 
 @functools.cache
 def _declared() -> tuple[Fleet, dict[str, View]]:
-    """The fleet and all views; a wrong one ends the session, since nothing can be said about any host then."""
+    """The fleet and all views."""
     project = default_project()
+    fleet = load(project, default_inventory(project))
+    return fleet, {name: derive_view(fleet, name) for name in fleet.hosts}
+
+
+def pytest_configure() -> None:
+    """Without a valid fleet nothing can be said about any host: the session ends before it starts."""
     try:
-        fleet = load(project, default_inventory(project))
-        return fleet, {name: derive_view(fleet, name) for name in fleet.hosts}
+        _declared()
     except FleetError as error:
-        pytest.exit(f"the fleet is not as it should be:\n{error}", returncode=pytest.ExitCode.USAGE_ERROR)
+        raise pytest.UsageError(str(error)) from None
 
 
 def _paths(kind: str) -> Callable[[Fleet, View], Cases]:
@@ -57,6 +62,7 @@ _KINDS: dict[str, Callable[[Fleet, View], Cases]] = {
     "file": _paths("files"),
     "link": _paths("links"),
     "unit": _names("units"),
+    "restarted_unit": lambda _, view: [(one.name, one) for one in view.all("units") if one.restarted_by],
     "service": lambda fleet, view: [(s.name, s) for s in fleet.services_of(view.host)],
     "listening": lambda _, view: [(f"{one['service']}.{one['endpoint']}", one) for one in view.listening],
     "identity": lambda fleet, view: [(one.name, one) for one in fleet.identities(view.host)],
@@ -187,7 +193,7 @@ def entries_of(connections: Connections) -> Callable[[str], dict[str, Entry]]:
     def look(name: str) -> dict[str, Entry]:
         host, view = connections.to(name), _declared()[1][name]
         files = [file.path for file in view.all("files")]
-        paths = [*files, *(directory.path for directory in view.all("directories"))]
+        paths = [*files, *(one.path for kind in ("directories", "links") for one in view.all(kind))]
         stat = host.run(shlex.join(["stat", "-c", "%n|%F|%a|%U|%G|%Y", *paths]))
         # secret keys are not read, not even for a digest
         readable = [file.path for file in view.all("files") if file.mode != "400"]

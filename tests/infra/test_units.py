@@ -19,6 +19,7 @@ _PRINTED_AS = {
     "MemoryMax": lambda value: str(int(value.removesuffix("M")) << 20),
     "SystemCallErrorNumber": lambda value: str(getattr(errno, value)),
 }
+_CAP_SYS_RESOURCE = 1 << 24
 _EVERY_ADDRESS = {"0.0.0.0", "[::]", "*"}
 
 
@@ -49,7 +50,7 @@ def test_exposure_is_low(host: Host, service: Service) -> None:
 
 
 def test_process_has_its_user_and_no_privilege(host: Host, service: Service) -> None:
-    status = _proc(host, service, "status")
+    status = _proc(host, _main_pid(host, service))
     uid, gid = (int(host.check_output(f"id {option} %s", service.name)) for option in ("-u", "-g"))
     assert status["Uid"].split() == [str(uid)] * 4
     assert status["Gid"].split() == [str(gid)] * 4
@@ -61,10 +62,16 @@ def test_process_has_its_user_and_no_privilege(host: Host, service: Service) -> 
 
 
 def test_process_may_open_as_many_files_as_declared(host: Host, service: Service) -> None:
-    limits = host.file(f"/proc/{_main_pid(host, service)}/limits").content_string
-    found = re.search(r"^Max open files +(\w+) +(\w+)", limits, re.MULTILINE)
-    assert found
-    assert found.groups() == (str(service.limits["nofile"]),) * 2
+    declared, found = service.limits["nofile"], _open_files(host, _main_pid(host, service))
+    # In a container without CAP_SYS_RESOURCE systemd cannot go beyond its own limit, and says nothing of it.
+    init = _proc(host, 1)
+    most = max(_open_files(host, 1))
+    if not int(init["CapEff"], 16) & _CAP_SYS_RESOURCE and most < declared:
+        assert found == (most, most)
+        pytest.xfail(
+            f"this host's systemd may not give a process more than {most} open files ({declared} declared)"
+        )
+    assert found == (declared, declared)
 
 
 def test_process_runs_the_declared_release(host: Host, fleet: Fleet, service: Service) -> None:
@@ -72,16 +79,16 @@ def test_process_runs_the_declared_release(host: Host, fleet: Fleet, service: Se
     assert running == release(fleet, service).on_host
 
 
-def test_process_started_after_its_configuration_changed(
-    host: Host, view: View, service: Service, entries: dict
+def test_process_started_after_what_restarts_it_changed(
+    host: Host, restarted_unit: Unit, entries: dict
 ) -> None:
-    """It reads them at its start alone; the allow-list, which it watches, is a capability of its own."""
     shown = host.check_output(
-        "systemctl show --timestamp=unix -p ExecMainStartTimestamp --value %s", f"{service.name}.service"
+        "systemctl show --timestamp=unix -p ExecMainStartTimestamp --value %s", restarted_unit.name
     )
     started = int(shown.removeprefix("@"))
-    files = [file.path for file in view.capabilities[f"zmq_service {service.name}"].files]
-    assert [path for path in files if entries[path].changed > started] == []
+    missing = [path for path in restarted_unit.restarted_by if path not in entries]
+    assert missing == []
+    assert [path for path in restarted_unit.restarted_by if entries[path].changed > started] == []
 
 
 def test_endpoint_listens_where_it_is_declared(host: Host, fleet: Fleet, listening: dict[str, Any]) -> None:
@@ -107,8 +114,16 @@ def _main_pid(host: Host, service: Service) -> int:
     return pid
 
 
-def _proc(host: Host, service: Service, name: str) -> dict[str, str]:
-    text = host.file(f"/proc/{_main_pid(host, service)}/{name}").content_string
+def _open_files(host: Host, pid: int) -> tuple[int, int]:
+    """The soft and the hard limit of a process."""
+    limits = host.file(f"/proc/{pid}/limits").content_string
+    found = re.search(r"^Max open files +(\d+) +(\d+)", limits, re.MULTILINE)
+    assert found, limits
+    return int(found[1]), int(found[2])
+
+
+def _proc(host: Host, pid: int) -> dict[str, str]:
+    text = host.file(f"/proc/{pid}/status").content_string
     return {key: value.strip() for key, value in (line.split(":", 1) for line in text.splitlines())}
 
 

@@ -205,7 +205,7 @@ def test_connecting_without_being_allowed_is_refused(project: Project) -> None:
         ({"zmq_services": {"quotes": {}}}, "zmq_services: must be a list"),
         ({"zmq_services": ["quotes"]}, "zmq_services[0]: must be a mapping"),
         ({"golang_version": 1.25}, "golang_version: must be text"),
-        ({"zmq_build_hosts": "builder"}, "zmq_build_hosts: unknown group 'builder'"),
+        ({"zmq_build_hosts": "builder"}, "zmq_build_hosts: unknown or empty group 'builder'"),
     ],
 )
 def test_wrong_variable_is_refused(project: Project, variables: dict[str, object], message: str) -> None:

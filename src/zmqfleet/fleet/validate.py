@@ -83,14 +83,14 @@ def _services(hosts: dict[str, Host], project: Path) -> Iterator[Problem]:
             yield f"{at}.name", f"{name!r} is used already by zmq_services[{names[name]}]; names are unique"
         names.setdefault(name, index)
         if entry["hosts"] not in groups:
-            yield f"{at}.hosts", f"unknown group {entry['hosts']!r}; {nearest(entry['hosts'], groups)}"
+            yield f"{at}.hosts", f"unknown or empty group {entry['hosts']!r}; {nearest(entry['hosts'], groups)}"
         yield from _source(entry, at, project)
         if entry.get("build"):
             builders = first.variables["zmq_build_hosts"]
             if builders not in groups:
                 yield (
                     "zmq_build_hosts",
-                    f"unknown group {builders!r}, but {name!r} is built; {nearest(builders, groups)}",
+                    f"unknown or empty group {builders!r}, but {name!r} is built; {nearest(builders, groups)}",
                 )
         yield from _environment(entry, at)
         for limit, value in entry.get("limits", {}).items():
@@ -157,7 +157,7 @@ def _endpoints(entry: dict[str, Any], at: str, groups: dict[str, list[str]]) -> 
             yield f"{here}.port", f"{endpoint['port']} is no TCP port (1 to 65535)"
         for place, group in enumerate(endpoint["allow"]):
             if group not in groups:
-                yield f"{here}.allow[{place}]", f"unknown group {group!r}; {nearest(group, groups)}"
+                yield f"{here}.allow[{place}]", f"unknown or empty group {group!r}; {nearest(group, groups)}"
         if endpoint["security"] == "curve" and not endpoint["allow"]:
             yield f"{here}.allow", "is empty: with curve nobody could connect; name the groups that may"
         bind = endpoint.get("bind", "*")

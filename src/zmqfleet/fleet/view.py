@@ -68,6 +68,25 @@ class Unit:
     name: str
     restarted_by: tuple[str, ...] = ()
 
+    @property
+    def look(self) -> str:
+        """A shell command that prints, as key=value lines, whether the unit is `enabled`, `active`, must be loaded
+        again (`reload`) and runs with what is `stale`."""
+        started = (
+            f'date -d "$(systemctl show --timestamp=us+utc -P ExecMainStartTimestamp {self.name})" +%s.%N'
+        )
+        stale = (
+            f"stat -c %.9Z {' '.join(self.restarted_by)} 2>/dev/null | "
+            f'awk -v started="$({started})" \'$1 > started {{ stale = 1 }} END {{ print stale ? "yes" : "no" }}\''
+            if self.restarted_by
+            else "echo no"
+        )
+        return (
+            f"echo enabled=$(systemctl is-enabled {self.name} 2>/dev/null); "
+            f"echo active=$(systemctl is-active {self.name}); "
+            f"echo reload=$(systemctl show -P NeedDaemonReload {self.name}); echo stale=$({stale})"
+        )
+
 
 @dataclass
 class Resources:
@@ -209,6 +228,16 @@ def release(fleet: Fleet, service: Service) -> Release:
     digest = hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in inputs)).hexdigest()
     store = fleet.state / "artifacts" / service.name / digest[:16] / service.name
     return Release(service.name, digest[:16], store, archive)
+
+
+def look_for_keys(names: list[str]) -> str:
+    """A shell command that prints a host's public keys, as name|key lines; a key whose secret is missing, or not
+    root's alone, does not count."""
+    return (
+        f"cd {ETC} 2>/dev/null && for name in {' '.join(names)}; do "
+        'if [ -e "$name/curve.key_secret" ] && [ "$(stat -c %a%U "$name/curve.key_secret")" = 400root ]; then '
+        'sed -n "s/.*public-key = \\"\\(.*\\)\\"/$name|\\1/p" "$name/curve.key" 2>/dev/null; fi; done; true'
+    )
 
 
 def _archive(source: Path) -> bytes:
