@@ -104,6 +104,11 @@ SERVICE_FAULTS: dict[str, tuple[Change, str, str]] = {
         "zmq_services[0].artifact.sha256",
         "64 hexadecimal digits",
     ),
+    "artifact is another": (
+        lambda s: (s.pop("build"), s.update(artifact={"path": "src/go.mod", "sha256": "0" * 64})),
+        "zmq_services[0].artifact.sha256",
+        "not the artefact that was meant",
+    ),
     "source is no module": (put(build={"source": "nowhere"}), "zmq_services[0].build.source", "no Go module"),
     "required environment missing": (drop("env"), "zmq_services[0].requires_env[0]", "'REGION' has no value"),
     "required environment empty": (

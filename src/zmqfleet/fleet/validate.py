@@ -1,6 +1,7 @@
 """Refuses wrong variables before any host is touched: each problem with file, key and the nearest right name."""
 
 import difflib
+import hashlib
 import ipaddress
 import re
 from collections.abc import Iterator
@@ -83,7 +84,10 @@ def _services(hosts: dict[str, Host], project: Path) -> Iterator[Problem]:
             yield f"{at}.name", f"{name!r} is used already by zmq_services[{names[name]}]; names are unique"
         names.setdefault(name, index)
         if entry["hosts"] not in groups:
-            yield f"{at}.hosts", f"unknown or empty group {entry['hosts']!r}; {nearest(entry['hosts'], groups)}"
+            yield (
+                f"{at}.hosts",
+                f"unknown or empty group {entry['hosts']!r}; {nearest(entry['hosts'], groups)}",
+            )
         yield from _source(entry, at, project)
         if entry.get("build"):
             builders = first.variables["zmq_build_hosts"]
@@ -121,8 +125,18 @@ def _source(entry: dict[str, Any], at: str, project: Path) -> Iterator[Problem]:
             yield f"{at}.artifact.sha256", "must be 64 hexadecimal digits, lower case"
         if not (project / artifact["path"]).is_file():
             yield f"{at}.artifact.path", f"{artifact['path']!r}: no such file in the project"
+        elif (digest := _sha256(project / artifact["path"])) != artifact["sha256"]:
+            yield (
+                f"{at}.artifact.sha256",
+                f"{artifact['path']!r} has {digest}: not the artefact that was meant",
+            )
     else:
         yield at, "has neither build nor artifact; give one"
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _environment(entry: dict[str, Any], at: str) -> Iterator[Problem]:
