@@ -258,22 +258,12 @@ def links(capability: str) -> Generator[StringCommand]:
 
 
 class UnitState(FactBase[dict[str, str]]):
-    """Whether a unit is `enabled`, `active`, must be loaded again (`reload`), and runs with what is `stale`."""
+    """What `Unit.look` prints."""
 
     default = dict
 
-    def command(self, unit: str, paths: tuple[str, ...]) -> str:
-        started = f'date -d "$(systemctl show --timestamp=us+utc -P ExecMainStartTimestamp {unit})" +%s.%N'
-        stale = (
-            f"stat -c %.9Z {' '.join(paths)} 2>/dev/null | "
-            f'awk -v started="$({started})" \'$1 > started {{ stale = 1 }} END {{ print stale ? "yes" : "no" }}\''
-            if paths
-            else "echo no"
-        )
-        return (
-            f"echo enabled=$(systemctl is-enabled {unit} 2>/dev/null); echo active=$(systemctl is-active {unit}); "
-            f"echo reload=$(systemctl show -P NeedDaemonReload {unit}); echo stale=$({stale})"
-        )
+    def command(self, look: str) -> str:
+        return look
 
     def process(self, output: list[str]) -> dict[str, str]:
         return dict(line.split("=", 1) for line in output)
@@ -283,7 +273,7 @@ class UnitState(FactBase[dict[str, str]]):
 def units(capability: str) -> Generator[StringCommand]:
     """The units of a capability: enabled, active, and running with what is on disk now."""
     for unit in resources(capability).units:
-        found = host.get_fact(UnitState, unit=unit.name, paths=unit.restarted_by)
+        found = host.get_fact(UnitState, look=unit.look)
         if found["reload"] == "yes":
             yield StringCommand("systemctl", "daemon-reload")
         if found["enabled"] != "enabled":

@@ -8,19 +8,16 @@ from pyinfra.api import FactBase, FunctionCommand, StringCommand, deploy, operat
 
 from deploys import common
 from zmqfleet.fleet.model import ETC, LIB, PROBE
+from zmqfleet.fleet.view import look_for_keys
 
 
 class PublicKeys(FactBase[dict[str, str]]):
-    """The public keys of a host by name; a key whose secret is missing does not count."""
+    """The public keys of a host by name, as `look_for_keys` prints them."""
 
     default = dict
 
     def command(self, names: list[str]) -> str:
-        return (
-            f"cd {ETC} 2>/dev/null && for name in {' '.join(names)}; do "
-            'if [ -e "$name/curve.key_secret" ] && [ "$(stat -c %a%U "$name/curve.key_secret")" = 400root ]; then '
-            'sed -n "s/.*public-key = \\"\\(.*\\)\\"/$name|\\1/p" "$name/curve.key" 2>/dev/null; fi; done; true'
-        )
+        return look_for_keys(names)
 
     def process(self, output: list[str]) -> dict[str, str]:
         return dict(line.split("|", 1) for line in output)

@@ -30,8 +30,8 @@ def page() -> str:
 
 
 def _role(name: str, spec: Mapping[str, Any]) -> Iterator[str]:
-    yield f"## {name}\n\n{_text(spec['description'])}\n"
     if spec["options"]:
+        yield f"## {name}\n\n{_text(spec['description'])}\n"
         yield from _table("", spec["options"])
 
 

@@ -199,7 +199,15 @@ def _ansible_inventory(project: Path, inventory: Path) -> dict[str, Any]:
         "ANSIBLE_LOCALHOST_WARNING": "false",
         "ANSIBLE_NOCOLOR": "true",
     }
-    run = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=project, check=False)
+    run = subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,  # Ansible refuses the one that its own workers hand down
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=project,
+        check=False,
+    )
     if run.returncode != 0:
         errors = [line for line in run.stderr.splitlines() if line.strip()]
         raise InventoryError(f"{inventory}: ansible-inventory cannot read it:\n  " + "\n  ".join(errors[-6:]))

@@ -55,8 +55,8 @@ SERVICE_FAULTS: dict[str, tuple[Change, str, str]] = {
         "zmq_services[0].endpoints[1].port",
         "taken on broker1 by quotes.orders",
     ),
-    "port of sshd": (endpoint(1, port=22), "zmq_services[0].endpoints[1].port", "taken on broker1 by sshd"),
     "duplicate endpoint": (endpoint(1, name="orders"), "zmq_services[0].endpoints[1].name", "used twice"),
+    "privileged port": (endpoint(0, port=1023), "zmq_services[0].endpoints[0].port", "privileged port"),
     "port zero": (endpoint(0, port=0), "zmq_services[0].endpoints[0].port", "no TCP port"),
     "port too high": (endpoint(0, port=65536), "zmq_services[0].endpoints[0].port", "no TCP port"),
     "port negative": (endpoint(0, port=-1), "zmq_services[0].endpoints[0].port", "no TCP port"),
@@ -182,6 +182,16 @@ def test_duplicate_port_across_services_is_refused(project: Project) -> None:
     status, output = validate(project)
     assert status == 2
     assert "zmq_services[1].endpoints[0].port: 5555 is taken on broker1 by quotes.orders" in output
+
+
+def test_port_of_sshd_is_refused(project: Project) -> None:
+    hosts = project.hosts.read_text()
+    project.hosts.write_text(
+        hosts.replace("ansible_host: 192.0.2.2\n", "ansible_host: 192.0.2.2\n          ansible_port: 5555\n")
+    )
+    status, output = validate(project)
+    assert status == 2
+    assert "zmq_services[0].endpoints[0].port: 5555 is taken on broker1 by sshd" in output
 
 
 def test_connecting_to_an_unknown_endpoint_is_refused(project: Project) -> None:

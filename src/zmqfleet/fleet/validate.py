@@ -167,8 +167,14 @@ def _endpoints(entry: dict[str, Any], at: str, groups: dict[str, list[str]]) -> 
         if name in seen:
             yield f"{here}.name", f"{name!r} is used twice in this service"
         seen.add(name)
-        if not 1 <= endpoint["port"] <= 65535:
-            yield f"{here}.port", f"{endpoint['port']} is no TCP port (1 to 65535)"
+        port = endpoint["port"]
+        if not 1 <= port <= 65535:
+            yield f"{here}.port", f"{port} is no TCP port (1024 to 65535)"
+        elif port < 1024:
+            yield (
+                f"{here}.port",
+                f"{port} is a privileged port, and services run without privileges: take 1024 to 65535",
+            )
         for place, group in enumerate(endpoint["allow"]):
             if group not in groups:
                 yield f"{here}.allow[{place}]", f"unknown or empty group {group!r}; {nearest(group, groups)}"

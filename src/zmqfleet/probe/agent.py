@@ -223,7 +223,7 @@ class Attempt:
             self.decide(
                 "closed",
                 "tcp",
-                f"TCP connect: no answer within {CELL_DEADLINE} ms (packets dropped, or the host is down)",
+                f"TCP connect: no answer within {CELL_DEADLINE} ms (packets or refusals dropped, or the host is down)",
             )
 
 

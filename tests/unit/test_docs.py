@@ -1,0 +1,63 @@
+"""The documentation holds: variables are current, shown commands exist, links lead somewhere."""
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from zmqfleet import docs
+from zmqfleet.cli import main
+
+ROOT = Path(__file__).parents[2]
+PAGES = [
+    *sorted(ROOT.glob("*.md")),
+    *sorted(ROOT.glob("docs/*.md")),
+    *sorted(ROOT.glob("examples/*/README.md")),
+    ROOT / "inventories" / "example" / "README.md",
+]
+# In a block at the start of a line, perhaps after a prompt; or a code span of its own.
+COMMAND = re.compile(r"^ *(?:\$ )?(zmqfleet [^#\n]+)|(?<!`)`(zmqfleet [^`\n]+)`(?!`)", re.MULTILINE)
+
+
+def commands() -> Iterator[tuple[str, str]]:
+    for page in PAGES:
+        for block, span in COMMAND.findall(page.read_text()):
+            if not block.startswith("zmqfleet: "):
+                yield page.relative_to(ROOT).as_posix(), (block or span).strip()
+
+
+def test_variables_page_is_current() -> None:
+    page = (ROOT / "docs" / "variables.md").read_text()
+    assert page == docs.page(), "run `python -m zmqfleet.docs >docs/variables.md`"
+
+
+def test_page_shows_nested_options_markup_and_defaults() -> None:
+    page = docs.page()
+    assert "### `zmq_services[].endpoints[]`" in page
+    assert "| `bind` | str | `*` | Address to bind; `*` is every address. |" in page
+    assert not re.search(r"\bC\(", page)
+
+
+def test_commands_are_found() -> None:
+    assert {"README.md", "docs/lab.md", "docs/probe.md"} <= {page for page, _ in commands()}
+
+
+@pytest.mark.parametrize(("page", "line"), sorted(set(commands())))
+def test_shown_command_parses(page: str, line: str) -> None:
+    command: click.Command = main
+    name, *arguments = shlex.split(line)
+    while isinstance(command, click.Group) and arguments:
+        name, *arguments = arguments
+        assert name in command.commands, f"{page}: {line}"
+        command = command.commands[name]
+    if not isinstance(command, click.Group):
+        command.make_context(name, arguments)  # raises click.UsageError; runs nothing
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_lead_to_files(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+        assert target.startswith("https://") or (page.parent / target).exists(), target
