@@ -257,24 +257,6 @@ def test_no_secret_is_printed(bind: Bind, zap: None, key: Path) -> None:
     assert CLIENT[1].decode() not in str(report.as_json()) + report.as_text(100)
 
 
-class System(Local):
-    """This machine's own Python with the distribution's pyzmq, as on a host."""
-
-    command = ("/usr/bin/python3", "-")
-
-
-def has_pyzmq(python: str) -> bool:
-    try:
-        return subprocess.run([python, "-c", "import zmq"], capture_output=True, check=False).returncode == 0
-    except OSError:
-        return False
-
-
-@pytest.mark.skipif(not has_pyzmq("/usr/bin/python3"), reason="the system has no python3-zmq")
-def test_the_distribution_s_pyzmq_will_do(bind: Bind, zap: None, key: Path) -> None:
-    assert set(verdicts(probe(bind(), key, host=System)).values()) == {"pass"}
-
-
 class Unreachable(Local):
     """A host whose ssh fails."""
 
