@@ -119,7 +119,7 @@ def test_a_fault_fails_just_its_cells(lab: Lab, fault: str) -> None:
     make, expected = FAULTS[fault]
     with make(lab):
         status, report = lab.probe()
-    assert failed(report) == expected
+    assert failed(report) == expected, [cell for cell in report["cells"] if cell["verdict"] == "fail"]
     assert status == 1
     status, report = lab.probe()
     assert status == 0, [cell for cell in report["cells"] if cell["verdict"] != "pass"]

@@ -195,6 +195,8 @@ class Attempt:
         if code:
             name = errno.errorcode.get(code, str(code))
             again = "dropped during the handshake, then " if self.connected else ""
+            # libzmq now and then reports a connection that the peer's firewall refused: this errno settles it
+            self.connected = False
             self.decide("closed", "tcp", f"{again}TCP connect: {name} ({os.strerror(code)})")
         elif not self.connected:
             self.connected = True
