@@ -22,7 +22,6 @@ def _to_nice_json(value: object, indent: int = 4) -> str:
 _ENVIRONMENT = Environment(
     undefined=StrictUndefined,
     trim_blocks=True,
-    keep_trailing_newline=True,
     finalize=lambda value: "" if value is None else value,
 )
 _ENVIRONMENT.filters["to_nice_json"] = _to_nice_json
@@ -37,7 +36,8 @@ def render(role: str, name: str, variables: Mapping[str, Any]) -> str:
     """The text of a role's template. Raises jinja2.TemplateError, as for an undefined variable."""
     text = template_path(role, name).read_text()
     result = _ENVIRONMENT.from_string(text).render(variables)
-    # where a block at the end swallowed final newlines, Ansible gives them back
+    # final newlines that Jinja, or a block at the end, swallowed are given back as Ansible does: up to the
+    # template's own number, counting those that a value at the end brought along
     return result + "\n" * (_final_newlines(text) - _final_newlines(result))
 
 

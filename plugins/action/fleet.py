@@ -1,0 +1,170 @@
+"""Derives what the roles need from the fleet, on the controller: see plugins/modules/fleet.py."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+from ansible.utils.vars import load_extra_vars
+
+_ROOT = Path(__file__).resolve().parents[2]
+# The package of this very tree, so that its templates and defaults are those of the roles beside it.
+if "zmqfleet" not in sys.modules and (_ROOT / "src").is_dir():
+    sys.path.insert(0, str(_ROOT / "src"))
+
+from zmqfleet.fleet import Fleet, FleetError, load, view  # noqa: E402
+from zmqfleet.fleet.model import Identity, Service  # noqa: E402
+from zmqfleet.fleet.schema import options  # noqa: E402
+from zmqfleet.fleet.view import (  # noqa: E402
+    Resources,
+    firewall_rules,
+    golang_env,
+    look_for_keys,
+    release,
+    service_variables,
+)
+
+
+class ActionModule(ActionBase):
+    """Loads the fleet once for all hosts, and keeps the public keys that hosts have shown."""
+
+    _requires_connection = False
+    _VALID_ARGS = frozenset({"public_keys"})
+
+    def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """The data of all hosts; fails with FleetError's text if the variables are wrong."""
+        result = super().run(tmp, task_vars)
+        variables = task_vars or {}
+        _refuse_extra_variables(load_extra_vars(self._loader))
+        try:
+            fleet = load(_project(variables), _inventory(variables))
+            changed = self._keep(fleet, self._task.args.get("public_keys") or {})
+            hosts = {name: _data(fleet, name, self._task.check_mode) for name in fleet.hosts}
+        except FleetError as error:
+            raise AnsibleActionFail(str(error)) from None
+        # services' environments may hold secrets, which -v would print; a failure, above, is not hidden
+        return {**result, "changed": changed, "hosts": hosts, "_ansible_no_log": True}
+
+    def _keep(self, fleet: Fleet, found: dict[str, list[str]]) -> bool:
+        changed = False
+        for host, lines in found.items():
+            for name, key in (line.split("|", 1) for line in lines):
+                path = fleet.public_key_file(Identity(host, name))
+                if path.exists() and path.read_text() == f"{key}\n":
+                    continue
+                changed = True
+                if not self._task.check_mode:
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_text(f"{key}\n")
+        return changed
+
+
+def _refuse_extra_variables(extra: dict[str, Any]) -> None:
+    if ours := sorted(set(extra) & set(options())):
+        raise AnsibleActionFail(
+            f"{', '.join(ours)}: given with --extra-vars, which pyinfra, the probe and the tests would not see; "
+            "set it in group_vars or host_vars"
+        )
+
+
+def _project(variables: dict[str, Any]) -> Path:
+    if given := os.environ.get("ZMQFLEET_PROJECT"):
+        return Path(given).resolve()
+    playbooks = Path(str(variables["playbook_dir"])).resolve()
+    # zmqfleet.core.site lies in the installed collection: then the project is where it was called
+    installed = "ansible_collections" in _ROOT.parts and playbooks.is_relative_to(_ROOT)
+    return Path.cwd() if installed else playbooks
+
+
+def _inventory(variables: dict[str, Any]) -> Path:
+    sources = [str(source) for source in variables.get("ansible_inventory_sources") or []]
+    if len(sources) != 1:
+        raise AnsibleActionFail(
+            f"exactly one inventory makes a fleet; -i gives {len(sources)}: {', '.join(sources)}"
+        )
+    inventory = Path(sources[0]).resolve()
+    chosen = os.environ.get("ZMQFLEET_INVENTORY")
+    if chosen and Path(chosen).resolve() != inventory:
+        raise AnsibleActionFail(
+            f"ZMQFLEET_INVENTORY is {chosen}, but Ansible's inventory is {inventory}: give it the same with -i"
+        )
+    return inventory
+
+
+def _data(fleet: Fleet, name: str, checking: bool) -> dict[str, Any]:
+    """What the roles need on one host."""
+    seen, host = view(fleet, name), fleet.hosts[name]
+    builds = [service for service in fleet.services.values() if service.build]
+    return {
+        "capabilities": {key: _resources(part) for key, part in seen.capabilities.items()},
+        "golang": {
+            "version": host.variables["golang_version"],
+            "arch": host.variables["golang_arch"],
+            "bootstrap_packages": host.variables["golang_bootstrap_packages"],
+            "env": golang_env(host.variables),
+        },
+        "firewall": {"rules": firewall_rules(fleet, name), "ruleset": seen.ruleset},
+        "builds": {s.name: _build(fleet, s, checking) for s in builds} if name == fleet.builder else {},
+        "services": {s.name: _service(fleet, name, s) for s in fleet.services_of(name)},
+        "keys": [identity.name for identity in fleet.identities(name)],
+        "look_for_keys": look_for_keys([identity.name for identity in fleet.identities(name)]),
+    }
+
+
+def _resources(part: Resources) -> dict[str, Any]:
+    return {
+        "packages": part.packages,
+        "users": [{"name": user.name, "home": user.home} for user in part.users],
+        "directories": [
+            {"path": one.path, "mode": f"0{one.mode}", "owner": one.owner, "group": one.group}
+            for one in part.directories
+        ],
+        "links": [{"path": link.path, "target": link.target} for link in part.links],
+        "units": [{"name": unit.name, "look": unit.look} for unit in part.units],
+    }
+
+
+def _build(fleet: Fleet, service: Service, checking: bool) -> dict[str, Any]:
+    wanted = release(fleet, service)
+    archive = fleet.state / "sources" / Path(wanted.archive_on_builder).name
+    if not archive.exists() and not checking:
+        archive.parent.mkdir(parents=True, exist_ok=True)
+        archive.write_bytes(wanted.archive or b"")
+    return {
+        "service": service.name,
+        "id": wanted.id,
+        "archive": str(archive),
+        "archive_on_builder": wanted.archive_on_builder,
+        "on_builder": wanted.on_builder,
+        "artifact": str(wanted.artifact),
+        "part": str(wanted.artifact.with_suffix(".part")),
+        "fetched": wanted.artifact.exists(),
+    }
+
+
+def _service(fleet: Fleet, host: str, service: Service) -> dict[str, Any]:
+    wanted = release(fleet, service)
+    keys = fleet.public_keys()
+    clients = fleet.clients(service, host) if service.serves_curve else []
+    variables = service_variables(fleet, host, service)
+    peers = [peer for listed in variables["endpoints"]["connects"].values() for peer in listed]
+    return {
+        "variables": variables,
+        "etc": service.etc,
+        "has_key": fleet.has_key(service),
+        "artifact": str(wanted.artifact),
+        "built": wanted.artifact.exists(),
+        "binary": wanted.on_host,
+        "unknown_peers": sorted(
+            {p["host"] for p in peers if p["security"] == "curve" and p["server_key"] is None}
+        ),
+        "clients": {
+            f"{client.host}.{client.name}.key": keys.get((client.host, client.name)) for client in clients
+        },
+        "client_files": [f"{service.etc}/clients/{client.host}.{client.name}.key" for client in clients],
+        "serves_curve": service.serves_curve,
+    }
