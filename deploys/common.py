@@ -208,6 +208,11 @@ def files(capability: str) -> Generator[StringCommand | FileUploadCommand]:
         yield from _place(one, found)
 
 
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def _place(one: File, found: Found) -> Generator[StringCommand | FileUploadCommand]:
     if one.content is None and one.source is None:
         if one.origin.startswith(("born", "build", "sources")):
@@ -224,8 +229,7 @@ def _place(one: File, found: Found) -> Generator[StringCommand | FileUploadComma
     # the regular-empty kind has a name of its own in stat
     same_meta = found.stat.get(one.path, ("",))[1:] == (one.mode, one.owner, one.group)
     if one.source is not None:
-        # a release never changes: its directory is named after its inputs
-        if same_meta:
+        if same_meta and (not one.source.exists() or found.sha256.get(one.path) == _sha256(one.source)):
             return
         if not one.source.exists():
             yield fail(f"{one.source}: the artefact is not on the controller; see why the build failed")

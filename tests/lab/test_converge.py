@@ -1,5 +1,6 @@
 """pyinfra converges blank hosts, and has nothing to do on them afterwards."""
 
+import re
 import time
 from pathlib import Path
 
@@ -19,6 +20,16 @@ def test_hosts_are_as_their_views_declare(lab: Lab) -> None:
     assert done.returncode == 0, done.stdout[-8000:]
 
 
+def test_the_other_engine_finds_nothing_to_do(lab: Lab) -> None:
+    done = run("ansible-playbook", "-i", str(INVENTORY), "site.yml", ANSIBLE_NOCOLOR="1")
+    assert done.returncode == 0, done.stdout[-5000:]
+    recap = done.stdout.split("PLAY RECAP")[-1]
+    assert re.findall(r"^(\w+) .* changed=0 ", recap, re.MULTILINE) == re.findall(
+        r"^(\w+) .* changed=", recap, re.MULTILINE
+    )
+    assert "broker1" in recap
+
+
 @pytest.mark.parametrize(
     ("host", "damage"),
     [
@@ -29,6 +40,10 @@ def test_hosts_are_as_their_views_declare(lab: Lab) -> None:
         ("broker1", "systemctl disable --quiet --now quotes"),
         ("builder1", "echo GOFLAGS=-x >>/usr/local/go/go.env"),
         ("gateway1", "rm /opt/zmqfleet/quotes-client/current"),
+        (
+            "gateway1",
+            "cd /opt/zmqfleet/quotes-client/current/ && echo x >new && chmod 755 new && mv new quotes-client",
+        ),
     ],
 )
 def test_drift_is_mended(lab: Lab, host: str, damage: str) -> None:
