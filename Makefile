@@ -1,7 +1,7 @@
 # The two ways in: `make demo` and `make test`. Both set up what they need on a fresh machine.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lint unit test clean constraints lab-down
+.PHONY: help setup demo lint unit test parity clean constraints lab-down
 
 # Tools are started by name, also by each other; a Debian user's own PATH lacks the directories of iptables and nft.
 export PATH := $(CURDIR)/.venv/bin:$(PATH):/usr/sbin:/sbin
@@ -40,6 +40,9 @@ unit: setup  ## tests that touch no host
 test: lint unit  ## all checks: static, unit, and those on lab hosts
 	@echo pytest tests/lab
 	@$(call as_root,pytest -p no:cacheprovider tests/lab)
+
+parity: setup  ## twin labs, one provisioned by each engine, compared; about eight minutes
+	@$(call as_root,pytest -p no:cacheprovider tests/parity)
 
 lab-down: setup  ## remove the demo's lab
 	@$(call as_root,zmqfleet lab down)
