@@ -41,7 +41,9 @@ class ActionModule(ActionBase):
         variables = task_vars or {}
         _refuse_extra_variables(load_extra_vars(self._loader))
         try:
-            fleet = load(_project(variables), _inventory(variables))
+            inventory = _inventory(variables)
+            fleet = load(_project(variables), inventory)
+            _refuse_other_hosts(fleet, inventory, variables["groups"]["all"])
             changed = self._keep(fleet, self._task.args.get("public_keys") or {})
             hosts = {name: _data(fleet, name, self._task.check_mode) for name in fleet.hosts}
         except FleetError as error:
@@ -81,18 +83,25 @@ def _project(variables: dict[str, Any]) -> Path:
 
 
 def _inventory(variables: dict[str, Any]) -> Path:
-    sources = [str(source) for source in variables.get("ansible_inventory_sources") or []]
-    if len(sources) != 1:
-        raise AnsibleActionFail(
-            f"exactly one inventory makes a fleet; -i gives {len(sources)}: {', '.join(sources)}"
-        )
-    inventory = Path(sources[0]).resolve()
+    """The fleet's inventory: Ansible's only source, else the one that ZMQFLEET_INVENTORY names among several."""
+    sources = {Path(str(source)).resolve() for source in variables.get("ansible_inventory_sources") or []}
     chosen = os.environ.get("ZMQFLEET_INVENTORY")
-    if chosen and Path(chosen).resolve() != inventory:
+    inventory = Path(chosen).resolve() if chosen else next(iter(sources), None)
+    given = ", ".join(map(str, sorted(sources))) or "none"
+    if inventory not in sources:
         raise AnsibleActionFail(
-            f"ZMQFLEET_INVENTORY is {chosen}, but Ansible's inventory is {inventory}: give it the same with -i"
+            f"ZMQFLEET_INVENTORY is {chosen}, but Ansible's inventory is {given}: give it the same with -i"
+        )
+    if len(sources) > 1 and not chosen:
+        raise AnsibleActionFail(
+            f"one inventory makes a fleet, but -i gives {given}: name that one in ZMQFLEET_INVENTORY"
         )
     return inventory
+
+
+def _refuse_other_hosts(fleet: Fleet, inventory: Path, hosts: list[str]) -> None:
+    if others := sorted(set(hosts) - set(fleet.hosts)):
+        raise AnsibleActionFail(f"{', '.join(others)}: in a source of Ansible's other than {inventory}, the fleet's")
 
 
 def _data(fleet: Fleet, name: str, checking: bool) -> dict[str, Any]:
