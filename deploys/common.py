@@ -5,14 +5,13 @@ import hashlib
 import io
 import shlex
 import sys
-from collections.abc import Generator
-from dataclasses import dataclass, field
+from collections.abc import Generator, Iterable, Iterator
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 import click
-from pyinfra import host, logger
+from pyinfra import host, logger, state
 from pyinfra.api import (
     FactBase,
     FileUploadCommand,
@@ -20,14 +19,14 @@ from pyinfra.api import (
     StringCommand,
     operation,
 )
-from pyinfra.facts.deb import DebPackages
 from pyinfra.operations import apt, server
 
 from zmqfleet import default_inventory, default_project
 from zmqfleet.fleet import Fleet, FleetError, View, load
 from zmqfleet.fleet import view as derive_view
+from zmqfleet.fleet.look import Found, command, declared, parse, todo
 from zmqfleet.fleet.schema import nearest
-from zmqfleet.fleet.view import File, Resources
+from zmqfleet.fleet.view import NOLOGIN, File, Resources
 
 # Uploads pass through this directory in the ssh user's home, which nobody else can enter: pyinfra's own way by /tmp
 # is predictable and readable by all (pyinfra #1085).
@@ -97,54 +96,46 @@ def resources(capability: str) -> Resources:
     return view().capabilities[capability]
 
 
-@dataclass
-class Found:
-    """What is on a host: kind, mode, owner and group of paths; digests of files; targets of links; names in
-    directories that must hold nothing else."""
-
-    stat: dict[str, tuple[str, str, str, str]] = field(default_factory=dict)
-    sha256: dict[str, str] = field(default_factory=dict)
-    target: dict[str, str] = field(default_factory=dict)
-    inside: dict[str, list[str]] = field(default_factory=dict)
-
-
-class Managed(FactBase[Found]):
-    """All resources of a capability that are paths, in one command."""
+class Look(FactBase[Found]):
+    """What the host has of its view."""
 
     default = Found
 
-    def command(self, directories: list[str], files: list[str], links: list[str], exact: list[str]) -> str:
-        # the view's paths hold no character that a shell would take for more than itself
-        parts = [
-            f"stat -c '%n|%F|%a|%U|%G' {' '.join(directories + files)} 2>/dev/null",
-            "echo --",
-            f"sha256sum {' '.join(files)} 2>/dev/null" if files else ":",
-            "echo --",
-            *(f"printf '%s|%s\\n' {link} \"$(readlink {link})\"" for link in links),
-            "echo --",
-            f"find {' '.join(exact)} -mindepth 1 -maxdepth 1 2>/dev/null" if exact else ":",
-            "true",
-        ]
-        return "; ".join(parts)
+    def command(self, command: str) -> str:
+        return command
 
     def process(self, output: list[str]) -> Found:
-        found = Found()
-        stage = 0
-        for line in output:
-            if line == "--":
-                stage += 1
-            elif stage == 0:
-                path, kind, mode, owner, group = line.split("|")
-                found.stat[path] = (kind, mode, owner, group)
-            elif stage == 1:
-                digest, path = line.split(maxsplit=1)
-                found.sha256[path] = digest
-            elif stage == 2:
-                path, target = line.split("|")
-                found.target[path] = target
-            else:
-                found.inside.setdefault(str(Path(line).parent), []).append(line)
-        return found
+        return parse(output)
+
+
+_found: dict[tuple[str, Any], Found] = {}
+
+
+def _now() -> tuple[str, Any]:
+    """The host and the stage: what was read for the forecast is not what a run goes by."""
+    return host.name, state.current_stage
+
+
+def found() -> Found:
+    """What the current host has. Read once, and again after an operation that changed something there."""
+    if _now() not in _found:
+        _found[_now()] = host.get_fact(Look, command=command(fleet(), view()))
+    return _found[_now()]
+
+
+def touching(commands: Iterable[Any]) -> Iterator[Any]:
+    """The commands of an operation; if there is one, what was read of the host holds no longer."""
+    for one in commands:
+        _found.pop(_now(), None)
+        yield one
+        _found.pop(_now(), None)
+
+
+def missing(capability: str, kind: str) -> list[Any]:
+    """The resources of a kind (`files`, …) that differ on the current host from what a capability declares."""
+    part = resources(capability)
+    names = todo(declared(part), found())[kind]
+    return [one for one in getattr(part, kind) if getattr(one, "path", getattr(one, "name", one)) in names]
 
 
 def fail(message: str) -> StringCommand:
@@ -152,94 +143,84 @@ def fail(message: str) -> StringCommand:
     return StringCommand(f"echo {shlex.quote(message)} >&2; exit 1")
 
 
-def _look(part: Resources) -> Found:
-    return host.get_fact(
-        Managed,
-        directories=[d.path for d in part.directories],
-        files=[f.path for f in part.files],
-        links=[link.path for link in part.links],
-        exact=[d.path for d in part.directories if d.exact],
-    )
-
-
 @operation()
 def users(capability: str) -> Generator[StringCommand]:
     """The system users of a capability."""
-    for user in resources(capability).users:
-        yield from server.user._inner(
-            user=user.name,
-            home=user.home,
-            system=True,
-            shell="/usr/sbin/nologin",
-            create_home=False,
-            ensure_home=False,
+    for user in missing(capability, "users"):
+        yield from touching(
+            server.user._inner(
+                user=user.name,
+                home=user.home,
+                system=True,
+                shell=NOLOGIN,
+                create_home=False,
+                ensure_home=False,
+            )
+        )
+
+
+def install(names: list[str]) -> Iterator[StringCommand]:
+    """Packages that are missing; the package lists are read again if they are older than a day."""
+    if names:
+        yield from touching(
+            apt.packages._inner(packages=names, update=True, cache_time=86400, no_recommends=True)
         )
 
 
 @operation()
 def packages(capability: str) -> Generator[StringCommand]:
-    """The packages of a capability; the package lists are read again only if something is missing."""
-    installed = host.get_fact(DebPackages)
-    missing = [name for name in resources(capability).packages if name not in installed]
-    if missing:
-        yield from apt.packages._inner(packages=missing, update=True, cache_time=86400, no_recommends=True)
+    """The packages of a capability."""
+    yield from install(missing(capability, "packages"))
 
 
 @operation()
 def directories(capability: str) -> Generator[StringCommand]:
     """The directories of a capability; what an exact one holds beside the declared files goes."""
-    part = resources(capability)
-    found = _look(part)
-    declared = {file.path for file in part.files}
-    for one in part.directories:
-        if found.stat.get(one.path) != ("directory", one.mode, one.owner, one.group):
-            yield StringCommand("install", "-d", "-m", one.mode, "-o", one.owner, "-g", one.group, one.path)
-        for path in found.inside.get(one.path, []) if one.exact else []:
-            if path not in declared:
-                yield StringCommand("rm", "-rf", QuoteString(path))
+    yield from touching(_directories(capability))
+
+
+def _directories(capability: str) -> Iterator[StringCommand]:
+    prune = todo(declared(resources(capability)), found())["prune"]
+    for one in missing(capability, "directories"):
+        yield StringCommand("install", "-d", "-m", one.mode, "-o", one.owner, "-g", one.group, one.path)
+    for path in prune:
+        yield StringCommand("rm", "-rf", QuoteString(path))
 
 
 @operation()
 def files(capability: str) -> Generator[StringCommand | FileUploadCommand]:
     """The files of a capability that the controller has the content of, each replaced atomically."""
-    part = resources(capability)
-    found = _look(part)
-    for one in part.files:
-        yield from _place(one, found)
+    yield from touching(_files(capability))
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _files(capability: str) -> Iterator[StringCommand | FileUploadCommand]:
+    there = found().paths
+    differ = missing(capability, "files")
+    for one in resources(capability).files:
+        if one.content is None and one.source is None:
+            yield from _leave(one, there)
+    for one in differ:
+        yield from _place(one)
 
 
-def _place(one: File, found: Found) -> Generator[StringCommand | FileUploadCommand]:
-    if one.content is None and one.source is None:
-        if one.origin.startswith(("born", "build", "sources")):
-            return
-        # Left as it is: what is unknown here must not cut off a client that the host admits already.
-        logger.warning(
-            f"{host.name}: {one.path} is left as it is: the {one.origin} is not known on this controller"
-        )
-        if not one.origin.startswith("public key") and one.path not in found.stat:
-            yield fail(
-                f"{one.path}: needs public keys of hosts that no run has reached yet; converge those first"
-            )
+def _leave(one: File, there: dict[str, str]) -> Iterator[StringCommand]:
+    """What is unknown here must not cut off a client that the host admits already."""
+    if one.origin.startswith(("born", "build", "sources")):
         return
-    # the regular-empty kind has a name of its own in stat
-    same_meta = found.stat.get(one.path, ("",))[1:] == (one.mode, one.owner, one.group)
-    if one.source is not None:
-        if same_meta and (not one.source.exists() or found.sha256.get(one.path) == _sha256(one.source)):
-            return
-        if not one.source.exists():
-            yield fail(f"{one.source}: the artefact is not on the controller; see why the build failed")
-            return
-        upload: Any = str(one.source)
-    else:
-        data = (one.content or "").encode()
-        if same_meta and found.sha256.get(one.path) == hashlib.sha256(data).hexdigest():
-            return
-        upload = io.BytesIO(data)
+    logger.warning(
+        f"{host.name}: {one.path} is left as it is: the {one.origin} is not known on this controller"
+    )
+    if not one.origin.startswith("public key") and one.path not in there:
+        yield fail(
+            f"{one.path}: needs public keys of hosts that no run has reached yet; converge those first"
+        )
+
+
+def _place(one: File) -> Iterator[StringCommand | FileUploadCommand]:
+    if one.source is not None and not one.source.exists():
+        yield fail(f"{one.source}: the artefact is not on the controller; see why the build failed")
+        return
+    upload: Any = io.BytesIO((one.content or "").encode()) if one.source is None else str(one.source)
     through = f"{_UPLOADS}/{hashlib.sha256(one.path.encode()).hexdigest()[:16]}"
     # a hidden name: services read whole directories (an allow-list), and skip these
     new = Path(one.path).with_name(f".{Path(one.path).name}.new")
@@ -254,35 +235,26 @@ def _place(one: File, found: Found) -> Generator[StringCommand | FileUploadComma
 @operation()
 def links(capability: str) -> Generator[StringCommand]:
     """The symbolic links of a capability, each replaced atomically."""
-    part = resources(capability)
-    found = _look(part)
-    for one in part.links:
-        if found.target.get(one.path) != one.target:
-            yield StringCommand(f"ln -sfnT {one.target} {one.path}.new && mv -fT {one.path}.new {one.path}")
-
-
-class UnitState(FactBase[dict[str, str]]):
-    """What `Unit.look` prints."""
-
-    default = dict
-
-    def command(self, look: str) -> str:
-        return look
-
-    def process(self, output: list[str]) -> dict[str, str]:
-        return dict(line.split("=", 1) for line in output)
+    yield from touching(
+        StringCommand(f"ln -sfnT {one.target} {one.path}.new && mv -fT {one.path}.new {one.path}")
+        for one in missing(capability, "links")
+    )
 
 
 @operation()
 def units(capability: str) -> Generator[StringCommand]:
     """The units of a capability: enabled, active, and running with what is on disk now."""
+    yield from touching(_units(capability))
+
+
+def _units(capability: str) -> Iterator[StringCommand]:
+    states = found().units
     for unit in resources(capability).units:
-        found = host.get_fact(UnitState, look=unit.look)
-        if found["reload"] == "yes":
+        if states[unit.name]["reload"] == "yes":
             yield StringCommand("systemctl", "daemon-reload")
-        if found["enabled"] != "enabled":
+        if states[unit.name]["enabled"] != "enabled":
             yield StringCommand("systemctl", "enable", "--quiet", unit.name)
-        if found["active"] != "active" or found["stale"] == "yes":
+        if states[unit.name]["active"] != "active" or states[unit.name]["stale"] == "yes":
             # a start limit that was hit before is none now; a failure shows its cause
             yield StringCommand(
                 f"systemctl reset-failed {unit.name} 2>/dev/null; systemctl restart {unit.name} || "

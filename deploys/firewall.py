@@ -2,29 +2,16 @@
 
 from collections.abc import Generator
 
-from pyinfra import host
-from pyinfra.api import FactBase, StringCommand, deploy, operation
+from pyinfra.api import StringCommand, deploy, operation
 
 from deploys import common
-
-
-class Ruleset(FactBase[str]):
-    """The loaded table, without counters."""
-
-    default = str
-
-    def command(self) -> str:
-        return "nft --stateless list table inet zmqfleet 2>/dev/null || true"
-
-    def process(self, output: list[str]) -> str:
-        return "\n".join(output)
 
 
 @operation()
 def ruleset() -> Generator[StringCommand]:
     """The table in the kernel equals the declared one, whatever was done to it by hand."""
-    if host.get_fact(Ruleset).split() != common.view().ruleset.split():
-        yield StringCommand("systemctl reload-or-restart zmqfleet-firewall.service")
+    if common.found().ruleset.split() != common.view().ruleset.split():
+        yield from common.touching([StringCommand("systemctl reload-or-restart zmqfleet-firewall.service")])
 
 
 @deploy("firewall")

@@ -4,9 +4,6 @@ from collections.abc import Generator
 
 from pyinfra import host
 from pyinfra.api import FactBase, StringCommand, deploy, operation
-from pyinfra.facts.deb import DebPackages
-from pyinfra.facts.server import LinuxDistribution
-from pyinfra.operations import apt
 
 from deploys import common
 
@@ -26,15 +23,12 @@ class ToolchainIsCurrent(FactBase[bool]):
 @operation()
 def bootstrap() -> Generator[StringCommand]:
     """The distribution's compiler, which fetches the toolchain."""
-    release = str(host.get_fact(LinuxDistribution)["major"])
+    release = common.found().release
     known = common.fleet().hosts[host.name].variables["golang_bootstrap_packages"]
     if release not in known:
         yield common.fail(f"golang_bootstrap_packages has no entry for release {release!r}; add one")
         return
-    if known[release] not in host.get_fact(DebPackages):
-        yield from apt.packages._inner(
-            packages=[known[release]], update=True, cache_time=86400, no_recommends=True
-        )
+    yield from common.install([known[release]] if known[release] not in common.found().packages else [])
 
 
 @operation()
@@ -43,7 +37,7 @@ def toolchain() -> Generator[StringCommand]:
     variables = common.fleet().hosts[host.name].variables
     version, arch = variables["golang_version"], variables["golang_arch"]
     if not host.get_fact(ToolchainIsCurrent, version=version, arch=arch):
-        yield StringCommand(_SCRIPT, version, arch)
+        yield from common.touching([StringCommand(_SCRIPT, version, arch)])
 
 
 @deploy("golang")

@@ -3,7 +3,7 @@
 import hashlib
 import io
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from pyinfra.api import (
     deploy,
     operation,
 )
-from pyinfra.facts.files import File, Sha256File
+from pyinfra.facts.files import Sha256File
 
 from deploys import common
 from zmqfleet.fleet.model import LIB
@@ -31,8 +31,12 @@ def _publish(part: Path, artifact: Path) -> None:
 @operation()
 def build(wanted: Release) -> Generator[StringCommand | FileUploadCommand]:
     """One release, from its source archive; nothing to do once it is there."""
-    if host.get_fact(File, path=wanted.on_builder):
+    if wanted.on_builder in common.found().paths:
         return
+    yield from common.touching(_build(wanted))
+
+
+def _build(wanted: Release) -> Iterator[StringCommand | FileUploadCommand]:
     uploads = f"upload-{hashlib.sha256(wanted.id.encode()).hexdigest()[:16]}"
     yield FileUploadCommand(io.BytesIO(wanted.archive or b""), uploads, _sudo=False)
     yield StringCommand(f"install -m 644 -T {uploads} {wanted.archive_on_builder} && rm -f {uploads}")

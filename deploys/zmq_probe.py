@@ -4,37 +4,25 @@ from collections.abc import Generator
 from pathlib import Path
 
 from pyinfra import host
-from pyinfra.api import FactBase, FunctionCommand, StringCommand, deploy, operation
+from pyinfra.api import FunctionCommand, StringCommand, deploy, operation
 
 from deploys import common
 from zmqfleet.fleet.model import ETC, LIB, PROBE
-from zmqfleet.fleet.view import look_for_keys
-
-
-class PublicKeys(FactBase[dict[str, str]]):
-    """The public keys of a host by name, as `look_for_keys` prints them."""
-
-    default = dict
-
-    def command(self, names: list[str]) -> str:
-        return look_for_keys(names)
-
-    def process(self, output: list[str]) -> dict[str, str]:
-        return dict(line.split("|", 1) for line in output)
 
 
 @operation()
 def key(name: str) -> Generator[StringCommand]:
     """A CURVE key of the host's own, by name; born there."""
-    if name not in host.get_fact(PublicKeys, names=[name]):
-        yield StringCommand(f"{LIB}/curve-keypair {ETC}/{name} && chmod 400 {ETC}/{name}/curve.key_secret")
+    if name not in common.found().keys:
+        make = StringCommand(f"{LIB}/curve-keypair {ETC}/{name} && chmod 400 {ETC}/{name}/curve.key_secret")
+        yield from common.touching([make])
 
 
 @operation()
 def collect() -> Generator[FunctionCommand]:
     """The host's public keys, to the controller."""
     identities = common.fleet().identities(host.name)
-    have = host.get_fact(PublicKeys, names=[identity.name for identity in identities])
+    have = common.found().keys
     for identity in identities:
         path = common.fleet().public_key_file(identity)
         key = have.get(identity.name)

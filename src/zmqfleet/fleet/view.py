@@ -18,6 +18,8 @@ from zmqfleet.fleet.model import BUILD, ETC, LIB, OPT, Endpoint, Fleet, FleetErr
 from zmqfleet.inventory import Host
 from zmqfleet.render import render
 
+NOLOGIN = "/usr/sbin/nologin"
+
 
 @dataclass(frozen=True)
 class User:
