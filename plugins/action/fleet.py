@@ -17,13 +17,13 @@ if "zmqfleet" not in sys.modules and (_ROOT / "src").is_dir():
     sys.path.insert(0, str(_ROOT / "src"))
 
 from zmqfleet.fleet import Fleet, FleetError, load, view  # noqa: E402
+from zmqfleet.fleet.look import command, declared  # noqa: E402
 from zmqfleet.fleet.model import Identity, Service  # noqa: E402
 from zmqfleet.fleet.schema import options  # noqa: E402
 from zmqfleet.fleet.view import (  # noqa: E402
     Resources,
     firewall_rules,
     golang_env,
-    look_for_keys,
     release,
     service_variables,
 )
@@ -51,10 +51,10 @@ class ActionModule(ActionBase):
         # services' environments may hold secrets, which -v would print; a failure, above, is not hidden
         return {**result, "changed": changed, "hosts": hosts, "_ansible_no_log": True}
 
-    def _keep(self, fleet: Fleet, found: dict[str, list[str]]) -> bool:
+    def _keep(self, fleet: Fleet, found: dict[str, dict[str, str]]) -> bool:
         changed = False
-        for host, lines in found.items():
-            for name, key in (line.split("|", 1) for line in lines):
+        for host, keys in found.items():
+            for name, key in keys.items():
                 path = fleet.public_key_file(Identity(host, name))
                 if path.exists() and path.read_text() == f"{key}\n":
                     continue
@@ -120,7 +120,8 @@ def _data(fleet: Fleet, name: str, checking: bool) -> dict[str, Any]:
         "builds": {s.name: _build(fleet, s, checking) for s in builds} if name == fleet.builder else {},
         "services": {s.name: _service(fleet, name, s) for s in fleet.services_of(name)},
         "keys": [identity.name for identity in fleet.identities(name)],
-        "look_for_keys": look_for_keys([identity.name for identity in fleet.identities(name)]),
+        "look": command(fleet, seen),
+        "declared": {key: declared(part) for key, part in seen.capabilities.items()},
     }
 
 
@@ -133,7 +134,6 @@ def _resources(part: Resources) -> dict[str, Any]:
             for one in part.directories
         ],
         "links": [{"path": link.path, "target": link.target} for link in part.links],
-        "units": [{"name": unit.name, "look": unit.look} for unit in part.units],
     }
 
 

@@ -18,7 +18,7 @@ description:
   - Meant to run once a play; the internal role C(fleet) does so.
 options:
   public_keys:
-    description: Public CURVE keys that hosts have shown, to be kept on the controller; by host a list of C(name|key).
+    description: Public CURVE keys that hosts have shown, to be kept on the controller; by host and name.
     type: dict
     default: {}
 """
