@@ -1,7 +1,7 @@
 # The two ways in: `make demo` and `make test`. Both set up what they need on a fresh machine.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lint unit test parity clean constraints lab-down
+.PHONY: help setup demo lint unit lab-tests parity molecule test bench clean constraints lab-down
 
 # Tools are started by name, also by each other; a Debian user's own PATH lacks the directories of iptables and nft.
 export PATH := $(CURDIR)/.venv/bin:$(PATH):/usr/sbin:/sbin
@@ -37,12 +37,20 @@ lint: setup  ## static checks
 unit: setup  ## tests that touch no host
 	pytest tests/unit tests/render
 
-test: lint unit  ## all checks: static, unit, and those on lab hosts
-	@echo pytest tests/lab
+lab-tests: setup  ## pyinfra, Ansible and the probe on a lab, with faults
 	@$(call as_root,pytest -p no:cacheprovider tests/lab)
 
-parity: setup  ## twin labs, one provisioned by each engine, compared; about eight minutes
+parity: setup  ## twin labs, one provisioned by each engine, compared
 	@$(call as_root,pytest -p no:cacheprovider tests/parity)
+
+molecule: setup  ## molecule's scenarios: the fleet, and each role
+	@$(call as_root,molecule test --all)
+
+test: lint unit lab-tests parity molecule  ## all checks; about 25 minutes
+	@echo 'make test: all passed'
+
+bench: setup  ## how long both engines take, as multiples of a plain ssh; about 15 minutes
+	@$(call as_root,bench/converge)
 
 lab-down: setup  ## remove the demo's lab
 	@$(call as_root,zmqfleet lab down)

@@ -3,14 +3,20 @@
 import json
 import os
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from zmqfleet.lab.inventory import Paths
+from zmqfleet.lab.podman import podman
 
 ROOT = Path(__file__).parents[2]
 NAME = "test"
 INVENTORY = ROOT / "inventories" / NAME
 PYINFRA = ("pyinfra", "-y", "inventory", "deploy.py")
+ANSIBLE = ("ansible-playbook", "-i", str(INVENTORY), "site.yml")
 
 
 def run(*command: str, check: bool = False, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -38,6 +44,15 @@ class Lab:
         if check and done.returncode != 0:
             raise AssertionError(f"{host}: {command}: {done.stderr}")
         return done.stdout
+
+    @contextmanager
+    def down(self, host: str) -> Iterator[None]:
+        """A host that is switched off meanwhile."""
+        podman("stop", "--time", "1", f"{Paths(ROOT, NAME).prefix}-{host}", check=True)
+        try:
+            yield
+        finally:
+            run("zmqfleet", "lab", "up", "--name", NAME, check=True)
 
     def probe(self) -> tuple[int, dict[str, Any]]:
         """The probe's exit status and its JSON."""

@@ -1,11 +1,11 @@
-"""pyinfra converges blank hosts, and has nothing to do on them afterwards."""
+"""The engines converge blank hosts, mend what has drifted, and have nothing to do afterwards."""
 
 import re
 import time
 from pathlib import Path
 
 import pytest
-from lab_run import INVENTORY, PYINFRA, ROOT, Lab, changes, run
+from lab_run import ANSIBLE, INVENTORY, PYINFRA, ROOT, Lab, changes, run
 
 
 def test_first_run_changes_and_second_run_does_not(lab: Lab) -> None:
@@ -21,7 +21,7 @@ def test_hosts_are_as_their_views_declare(lab: Lab) -> None:
 
 
 def test_the_other_engine_finds_nothing_to_do(lab: Lab) -> None:
-    done = run("ansible-playbook", "-i", str(INVENTORY), "site.yml", ANSIBLE_NOCOLOR="1")
+    done = run(*ANSIBLE)
     assert done.returncode == 0, done.stdout[-5000:]
     recap = done.stdout.split("PLAY RECAP")[-1]
     assert re.findall(r"^(\w+) .* changed=0 ", recap, re.MULTILINE) == re.findall(
@@ -90,6 +90,23 @@ def test_everything_comes_back_after_a_reboot(lab: Lab) -> None:
         time.sleep(1)
     status, report = lab.probe()
     assert status == 0, report["summary"]
+
+
+@pytest.mark.parametrize(
+    ("engine", "named"),
+    [(PYINFRA, r"\[broker1\] +Could not connect"), (ANSIBLE, r"broker1 .*unreachable=1 ")],
+    ids=["pyinfra", "ansible"],
+)
+def test_a_host_that_is_down_fails_the_run_and_no_other_host(
+    lab: Lab, engine: tuple[str, ...], named: str
+) -> None:
+    lab.ssh("gateway1", "systemctl stop quotes-client")
+    with lab.down("broker1"):
+        done = run(*engine)
+    assert done.returncode not in (0, 2), "2 is wrong input"
+    assert re.search(named, done.stdout + done.stderr)
+    assert lab.ssh("gateway1", "systemctl is-active quotes-client") == "active\n"
+    assert changes(run(*PYINFRA)) == []
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ DRIFT = [
     (
         "gateway1",
         "nft flush chain inet zmqfleet input",
-        ["firewall : See what the kernel has"],
+        ["firewall : Show that the ruleset would be loaded"],
         ["firewall | Load the ruleset"],
     ),
     (
@@ -71,6 +71,13 @@ def test_twins_are_equal(twins: Twins, host: str) -> None:
     assert not differences, f"{host}:\n" + "\n".join(differences)
 
 
+def test_go_has_one_environment_everywhere(twins: Twins) -> None:
+    for twin in twins:
+        found = twin.snapshot("builder1")["go env"]
+        assert "/usr/local/lib/go/" in found["login shell"]
+        assert set(found.values()) == {found["login shell"]}, found
+
+
 def test_hosts_are_all_compared(twins: Twins) -> None:
     assert all(sorted(twin.fleet.hosts) == sorted(HOSTS) for twin in twins)
 
@@ -93,7 +100,7 @@ def test_forecasts_agree_on_what_has_drifted(twins: Twins) -> None:
     ansible = _ansible_changes(twin.converge("ansible", "--check"))
     pyinfra = _pyinfra_forecast(twin.converge("pyinfra", "--dry"))
     assert ansible == {(task, host) for host, _, tasks, _ in DRIFT for task in tasks}
-    assert pyinfra == {operation for *_, operations in DRIFT for operation in operations}
+    assert pyinfra == {(operation, host) for host, *_, operations in DRIFT for operation in operations}
     twin.converge("ansible")
     assert _pyinfra_changes(twin.converge("pyinfra")) == set()
 
@@ -116,8 +123,14 @@ def _pyinfra_changes(output: str) -> set[str]:
     return {name for name, hosts, *_, unchanged in rows if unchanged != hosts}
 
 
-def _pyinfra_forecast(output: str) -> set[str]:
-    """The operations of which `--dry` says that they have something to do on some host."""
+def _pyinfra_forecast(output: str) -> set[tuple[str, str]]:
+    """The operations of which `--dry` says that they have, or may have, something to do, and on which host."""
     rows = re.findall(r"^ {4}(\S+ \| .*?|\S+: .*?) {2,}(\S.*?) {2,}(\S.*?) *$", output, re.MULTILINE)
     assert rows, f"pyinfra's table is not as expected:\n{output[-2000:]}"
-    return {name for name, change, conditional in rows if (change, conditional) != ("-", "-")}
+    return {
+        (name, host)
+        for name, *columns in rows
+        for column in columns
+        for hosts in re.findall(r"\((.*)\)", column)
+        for host in hosts.split(", ")
+    }

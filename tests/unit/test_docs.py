@@ -1,12 +1,16 @@
 """The documentation holds: variables are current, shown commands exist, links lead somewhere."""
 
+import json
 import re
 import shlex
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
+import yaml
 
 from zmqfleet import docs
 from zmqfleet.cli import main
@@ -32,6 +36,39 @@ def commands() -> Iterator[tuple[str, str]]:
 def test_variables_page_is_current() -> None:
     page = (ROOT / "docs" / "variables.md").read_text()
     assert page == docs.page(), "run `python -m zmqfleet.docs >docs/variables.md`"
+
+
+def undescribed(options: dict[str, Any], where: str) -> list[str]:
+    return [
+        f"{where}.{name}"
+        for name, option in options.items()
+        if not "".join(option.get("description", [])).strip()
+    ] + [
+        name
+        for key, option in options.items()
+        for name in undescribed(option.get("options", {}), f"{where}.{key}")
+    ]
+
+
+def test_ansible_doc_shows_every_variable_described() -> None:
+    defaults = {
+        path.parents[1].name: yaml.safe_load(path.read_text()) or {}
+        for path in ROOT.glob("roles/*/defaults/main.yml")
+    }
+    assert len(defaults) == 6
+    done = subprocess.run(
+        ["ansible-doc", "-t", "role", "-r", "roles", "-j", *defaults],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    shown = {role: doc["entry_points"]["main"] for role, doc in json.loads(done.stdout).items()}
+    for role, declared in defaults.items():
+        options = shown[role]["options"]
+        assert shown[role]["description"]
+        assert undescribed(options, role) == []
+        assert {key: option["default"] for key, option in options.items() if "default" in option} == declared
 
 
 def test_page_shows_nested_options_markup_and_defaults() -> None:
