@@ -15,6 +15,9 @@ as_root = status=0; sudo -n -E -H env "PATH=$$PATH" PYTHONDONTWRITEBYTECODE=1 $(
 	sudo -n find . -xdev -uid 0 ! -name key.pub -exec chown -h "$$(id -u):$$(id -g)" {} +; exit $$status
 endif
 
+SCENARIOS := $(patsubst molecule/%/molecule.yml,molecule-%,$(wildcard molecule/*/molecule.yml))
+.PHONY: $(SCENARIOS)
+
 help:  ## this list
 	@grep -hE '^[a-z-]+: .*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
@@ -43,8 +46,11 @@ lab-tests: setup  ## pyinfra, Ansible and the probe on a lab, with faults
 parity: setup  ## twin labs, one provisioned by each engine, compared
 	@$(call as_root,pytest -p no:cacheprovider tests/parity)
 
-molecule: setup  ## molecule's scenarios: the fleet, and each role
-	@$(call as_root,molecule test --all)
+molecule: setup  ## molecule's scenarios, two at a time: the fleet, and each role; also molecule-firewall, …
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target $(SCENARIOS)
+
+$(SCENARIOS): molecule-%: setup
+	@$(call as_root,NO_COLOR=1 molecule test --scenario-name $*)
 
 test: lint unit lab-tests parity molecule  ## all checks; about 25 minutes
 	@echo 'make test: all passed'
