@@ -101,7 +101,9 @@ def _inventory(variables: dict[str, Any]) -> Path:
 
 def _refuse_other_hosts(fleet: Fleet, inventory: Path, hosts: list[str]) -> None:
     if others := sorted(set(hosts) - set(fleet.hosts)):
-        raise AnsibleActionFail(f"{', '.join(others)}: in a source of Ansible's other than {inventory}, the fleet's")
+        raise AnsibleActionFail(
+            f"{', '.join(others)}: in a source of Ansible's other than {inventory}, the fleet's"
+        )
 
 
 def _data(fleet: Fleet, name: str, checking: bool) -> dict[str, Any]:

@@ -29,7 +29,9 @@ class ActionModule(ActionBase):
         result = super().run(tmp, task_vars)
         done = self._low_level_execute_command(self._task.args["command"])
         if done["rc"] != 0:
-            raise AnsibleActionFail(f"could not look at the host: {done['stderr'].strip() or done['stdout'].strip()}")
+            raise AnsibleActionFail(
+                f"could not look at the host: {done['stderr'].strip() or done['stdout'].strip()}"
+            )
         found = parse(done["stdout_lines"])
         differs = {name: todo(part, found) for name, part in self._task.args["declared"].items()}
         # the digests of files with secrets are nothing to print

@@ -46,6 +46,8 @@ active=active
 == ruleset
 table inet zmqfleet {{
 }}
+== curve
+yes
 """
 NOTHING: dict[str, list[str]] = {
     kind: [] for kind in ("packages", "users", "directories", "prune", "files", "links")
@@ -63,6 +65,7 @@ def test_all_that_was_printed_is_read() -> None:
     assert (found.release, found.packages, found.keys) == ("12", ["libzmq5"], {"probe": "some key"})
     assert found.units == {"quotes.service": {"enabled": "enabled", "active": "active"}}
     assert found.ruleset == "table inet zmqfleet {\n}\n"
+    assert found.has_curve
 
 
 def test_nothing_is_to_do_where_all_is_as_declared() -> None:

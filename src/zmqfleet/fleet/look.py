@@ -12,6 +12,8 @@ from typing import Any
 from zmqfleet.fleet.model import Fleet
 from zmqfleet.fleet.view import NOLOGIN, File, Resources, View, look_for_keys
 
+# a service against a libzmq without CURVE would talk in the clear
+_HAS_CURVE = """python3 -c 'import ctypes, sys; sys.exit(not ctypes.CDLL("libzmq.so.5").zmq_has(b"curve"))'"""
 _STAT = "stat -c '%n|%F|%a|%U|%G'"
 
 
@@ -28,6 +30,7 @@ class Found:
     keys: dict[str, str] = field(default_factory=dict)  # public ones, by the key's name
     units: dict[str, dict[str, str]] = field(default_factory=dict)  # see Unit.look
     ruleset: str = ""
+    has_curve: bool = False  # libzmq as the dynamic linker finds it
 
 
 def command(fleet: Fleet, view: View) -> str:
@@ -54,6 +57,7 @@ def command(fleet: Fleet, view: View) -> str:
         "keys": look_for_keys([identity.name for identity in fleet.identities(view.host)]),
         **{f"unit {unit.name}": unit.look for unit in view.all("units")},
         "ruleset": "nft --stateless list table inet zmqfleet 2>/dev/null",
+        "curve": f"{_HAS_CURVE} 2>/dev/null && echo yes" if "zeromq" in view.capabilities else ":",
     }
     return "; ".join(f"echo '== {name}'; ({look})" for name, look in sections.items()) + "; true"
 
@@ -83,6 +87,8 @@ def parse(printed: list[str]) -> Found:
         elif section == "unit":
             key, value = line.split("=", 1)
             found.units[unit][key] = value
+        elif section == "curve":
+            found.has_curve = line == "yes"
         elif section == "ruleset":
             found.ruleset += f"{line}\n"
         else:

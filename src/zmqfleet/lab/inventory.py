@@ -41,9 +41,7 @@ class Paths:
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
-            raise LabError(
-                f"lab name {self.name!r}: use lower-case letters, digits, - and _, a letter first"
-            )
+            raise LabError(f"lab name {self.name!r}: use lower-case letters, digits, - and _, a letter first")
 
     @property
     def prefix(self) -> str:
