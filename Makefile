@@ -47,7 +47,7 @@ parity: setup  ## twin labs, one provisioned by each engine, compared
 	@$(call as_root,pytest -p no:cacheprovider tests/parity)
 
 molecule: setup  ## molecule's scenarios, two at a time: the fleet, and each role; also molecule-firewall, …
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target $(SCENARIOS)
+	@$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=target $(or $(SCENARIOS),$(error molecule/ has no scenario))
 
 $(SCENARIOS): molecule-%: setup
 	@$(call as_root,NO_COLOR=1 molecule test --scenario-name $*)

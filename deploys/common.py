@@ -218,7 +218,7 @@ def _leave(one: File, there: dict[str, str]) -> Iterator[StringCommand]:
 
 def _place(one: File) -> Iterator[StringCommand | FileUploadCommand]:
     if one.source is not None and not one.source.exists():
-        yield fail(f"{one.source}: the artefact is not on the controller; see why the build failed")
+        yield fail(f"{one.source}: the artefact is not on the controller; see above why")
         return
     upload: Any = io.BytesIO((one.content or "").encode()) if one.source is None else str(one.source)
     through = f"{_UPLOADS}/{hashlib.sha256(one.path.encode()).hexdigest()[:16]}"

@@ -168,6 +168,8 @@ def _service(fleet: Fleet, host: str, service: Service) -> dict[str, Any]:
         "etc": service.etc,
         "has_key": fleet.has_key(service),
         "artifact": str(wanted.artifact),
+        "url": wanted.url,
+        "sha256": service.artifact and service.artifact["sha256"],
         "built": wanted.artifact.exists(),
         "binary": wanted.on_host,
         "unknown_peers": sorted(

@@ -1,10 +1,16 @@
 """The engines converge blank hosts, mend what has drifted, and have nothing to do afterwards."""
 
+import functools
+import hashlib
 import re
 import time
+from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
+import yaml
 from lab_run import ANSIBLE, INVENTORY, PYINFRA, ROOT, Lab, changes, run
 
 
@@ -90,6 +96,65 @@ def test_everything_comes_back_after_a_reboot(lab: Lab) -> None:
         time.sleep(1)
     status, report = lab.probe()
     assert status == 0, report["summary"]
+
+
+@pytest.fixture
+def by_url(lab: Lab, tmp_path: Path) -> Iterator[tuple[Path, Path]]:
+    """A project whose quotes come from a URL, and the file that is served there."""
+    served = tmp_path / "served" / "quotes"
+    served.parent.mkdir()
+    (built,) = (ROOT / ".zmqfleet" / INVENTORY.name / "artifacts" / "quotes").glob("*/quotes")
+    served.write_bytes(built.read_bytes() + b"another release")  # a binary runs with what is behind its end
+    handler = functools.partial(SimpleHTTPRequestHandler, directory=served.parent)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever).start()
+        variables = yaml.safe_load((ROOT / "group_vars" / "all.yml").read_text())
+        service = next(one for one in variables["zmq_services"] if one["name"] == "quotes")
+        del service["build"]
+        service["artifact"] = {
+            "url": f"http://127.0.0.1:{server.server_port}/quotes",
+            "sha256": hashlib.sha256(served.read_bytes()).hexdigest(),
+        }
+        project = tmp_path / "project"
+        (project / "group_vars").mkdir(parents=True)
+        (project / "group_vars" / "all.yml").write_text(yaml.safe_dump(variables))
+        (project / "examples").symlink_to(ROOT / "examples")
+        try:
+            yield project, served
+        finally:
+            server.shutdown()
+            assert run(*PYINFRA).returncode == 0
+
+
+def test_a_release_comes_from_a_url(lab: Lab, by_url: tuple[Path, Path]) -> None:
+    project, served = by_url
+    release = hashlib.sha256(served.read_bytes()).hexdigest()[:16]
+    stored = project / ".zmqfleet" / INVENTORY.name / "artifacts" / "quotes" / release / "quotes"
+
+    first = run(*PYINFRA, ZMQFLEET_PROJECT=str(project))
+    assert first.returncode == 0, first.stderr[-5000:]
+    assert lab.ssh("broker1", "readlink /opt/zmqfleet/quotes/current") == f"releases/{release}\n"
+    assert stored.read_bytes() == served.read_bytes()
+    assert changes(run(*PYINFRA, ZMQFLEET_PROJECT=str(project))) == []
+
+    stored.unlink()
+    other = run(*ANSIBLE, ZMQFLEET_PROJECT=str(project))
+    assert other.returncode == 0, other.stdout[-5000:]
+    assert stored.read_bytes() == served.read_bytes()
+
+
+@pytest.mark.parametrize("engine", [PYINFRA, ANSIBLE], ids=["pyinfra", "ansible"])
+def test_a_release_with_another_digest_is_refused(
+    lab: Lab, by_url: tuple[Path, Path], engine: tuple[str, ...]
+) -> None:
+    project, served = by_url
+    served.write_bytes(b"not what was declared")
+    before = lab.ssh("broker1", "readlink /opt/zmqfleet/quotes/current")
+    done = run(*engine, ZMQFLEET_PROJECT=str(project))
+    assert done.returncode != 0
+    assert hashlib.sha256(served.read_bytes()).hexdigest() in done.stdout + done.stderr
+    assert not list((project / ".zmqfleet").rglob("quotes/*/quotes"))
+    assert lab.ssh("broker1", "readlink /opt/zmqfleet/quotes/current") == before
 
 
 @pytest.mark.parametrize(

@@ -109,6 +109,26 @@ SERVICE_FAULTS: dict[str, tuple[Change, str, str]] = {
         "zmq_services[0].artifact.sha256",
         "not the artefact that was meant",
     ),
+    "artifact of two sources": (
+        lambda s: (s.pop("build"), s.update(artifact={"path": "x", "url": "https://x/", "sha256": "0" * 64})),
+        "zmq_services[0].artifact",
+        "one of path and url",
+    ),
+    "artifact of no source": (
+        lambda s: (s.pop("build"), s.update(artifact={"sha256": "0" * 64})),
+        "zmq_services[0].artifact",
+        "one of path and url",
+    ),
+    "artifact's url is a path": (
+        lambda s: (s.pop("build"), s.update(artifact={"url": "/srv/quotes", "sha256": "0" * 64})),
+        "zmq_services[0].artifact.url",
+        "no http or https URL",
+    ),
+    "binding is another": (
+        put(build={"source": "src", "binding": "zmq4"}),
+        "zmq_services[0].build.binding",
+        "does not require github.com/pebbe/zmq4",
+    ),
     "source is no module": (put(build={"source": "nowhere"}), "zmq_services[0].build.source", "no Go module"),
     "required environment missing": (drop("env"), "zmq_services[0].requires_env[0]", "'REGION' has no value"),
     "required environment empty": (

@@ -110,6 +110,9 @@ def _services(hosts: dict[str, Host], project: Path) -> Iterator[Problem]:
     yield from _connects(entries, groups)
 
 
+_BINDINGS = {"goczmq": "github.com/zeromq/goczmq", "zmq4": "github.com/pebbe/zmq4"}
+
+
 def _source(entry: dict[str, Any], at: str, project: Path) -> Iterator[Problem]:
     build, artifact = entry.get("build"), entry.get("artifact")
     if build and artifact:
@@ -120,10 +123,22 @@ def _source(entry: dict[str, Any], at: str, project: Path) -> Iterator[Problem]:
                 f"{at}.build.source",
                 f"{build['source']!r} is no Go module: there is no {build['source']}/go.mod",
             )
+        elif (module := _BINDINGS.get(build.get("binding", ""))) and module not in (
+            project / build["source"] / "go.mod"
+        ).read_text():
+            yield (
+                f"{at}.build.binding",
+                f"is {build['binding']}, but {build['source']}/go.mod does not require {module}",
+            )
     elif artifact:
         if not re.fullmatch(r"[0-9a-f]{64}", artifact["sha256"]):
             yield f"{at}.artifact.sha256", "must be 64 hexadecimal digits, lower case"
-        if not (project / artifact["path"]).is_file():
+        if ("path" in artifact) == ("url" in artifact):
+            yield f"{at}.artifact", "needs one of path and url"
+        elif "url" in artifact:
+            if not re.match(r"https?://[^/\s]+/\S*$", artifact["url"]):
+                yield f"{at}.artifact.url", f"{artifact['url']!r} is no http or https URL"
+        elif not (project / artifact["path"]).is_file():
             yield f"{at}.artifact.path", f"{artifact['path']!r}: no such file in the project"
         elif (digest := _sha256(project / artifact["path"])) != artifact["sha256"]:
             yield (

@@ -105,12 +105,13 @@ class Resources:
 @dataclass(frozen=True)
 class Release:
     """One release of a service: its id (of all inputs of the build, or of the artefact) and where the controller
-    keeps the artefact; `archive` is the source archive to build it from."""
+    keeps the artefact; `archive` is the source archive to build it from, `url` where to get it from."""
 
     service: str
     id: str
     artifact: Path
     archive: bytes | None = None
+    url: str | None = None
 
     @property
     def on_host(self) -> str:
@@ -220,6 +221,10 @@ def release(fleet: Fleet, service: Service) -> Release:
     """The release of a service that its variables and sources call for."""
     if service.artifact:
         digest = service.artifact["sha256"]
+        if "url" in service.artifact:
+            return Release(
+                service.name, digest[:16], _stored(fleet, service, digest), url=service.artifact["url"]
+            )
         return Release(service.name, digest[:16], fleet.project / service.artifact["path"])
     assert service.build  # validated
     assert fleet.builder
@@ -228,8 +233,11 @@ def release(fleet: Fleet, service: Service) -> Release:
     recipe = (ROLES / "zmq_build" / "files" / "zmq-build").read_bytes()
     inputs = [archive, recipe, str(variables["golang_version"]).encode(), str(golang_env(variables)).encode()]
     digest = hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in inputs)).hexdigest()
-    store = fleet.state / "artifacts" / service.name / digest[:16] / service.name
-    return Release(service.name, digest[:16], store, archive)
+    return Release(service.name, digest[:16], _stored(fleet, service, digest), archive)
+
+
+def _stored(fleet: Fleet, service: Service, digest: str) -> Path:
+    return fleet.state / "artifacts" / service.name / digest[:16] / service.name
 
 
 def look_for_keys(names: list[str]) -> str:
