@@ -52,10 +52,10 @@ molecule: setup  ## molecule's scenarios, two at a time: the fleet, and each rol
 $(SCENARIOS): molecule-%: setup
 	@$(call as_root,NO_COLOR=1 molecule test --scenario-name $*)
 
-test: lint unit lab-tests parity molecule  ## all checks; about 25 minutes
+test: lint unit lab-tests parity molecule  ## all checks; about 20 minutes
 	@echo 'make test: all passed'
 
-bench: setup  ## how long both engines take, as multiples of a plain ssh; about 15 minutes
+bench: setup  ## how long both engines take, as multiples of a plain ssh; about 10 minutes
 	@$(call as_root,bench/converge)
 
 lab-down: setup  ## remove the demo's lab
