@@ -22,7 +22,6 @@ from zmqfleet.fleet.model import Identity, Service  # noqa: E402
 from zmqfleet.fleet.schema import options  # noqa: E402
 from zmqfleet.fleet.view import (  # noqa: E402
     Resources,
-    firewall_rules,
     golang_env,
     release,
     service_variables,
@@ -118,7 +117,7 @@ def _data(fleet: Fleet, name: str, checking: bool) -> dict[str, Any]:
             "bootstrap_packages": host.variables["golang_bootstrap_packages"],
             "env": golang_env(host.variables),
         },
-        "firewall": {"rules": firewall_rules(fleet, name), "ruleset": seen.ruleset},
+        "ruleset": seen.ruleset,
         "builds": {s.name: _build(fleet, s, checking) for s in builds} if name == fleet.builder else {},
         "services": {s.name: _service(fleet, name, s) for s in fleet.services_of(name)},
         "keys": [identity.name for identity in fleet.identities(name)],
@@ -166,7 +165,6 @@ def _service(fleet: Fleet, host: str, service: Service) -> dict[str, Any]:
     return {
         "variables": variables,
         "etc": service.etc,
-        "has_key": fleet.has_key(service),
         "artifact": str(wanted.artifact),
         "url": wanted.url,
         "sha256": service.artifact and service.artifact["sha256"],
@@ -178,6 +176,5 @@ def _service(fleet: Fleet, host: str, service: Service) -> dict[str, Any]:
         "clients": {
             f"{client.host}.{client.name}.key": keys.get((client.host, client.name)) for client in clients
         },
-        "client_files": [f"{service.etc}/clients/{client.host}.{client.name}.key" for client in clients],
         "serves_curve": service.serves_curve,
     }
