@@ -1,11 +1,14 @@
 """The probe's agent, run as on a host (source and cells over stdin), against real libzmq on loopback."""
 
 import os
+import select
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +20,7 @@ from zmq.auth.thread import ThreadAuthenticator
 
 from zmqfleet.fleet import Endpoint, Fleet, Service
 from zmqfleet.inventory import Host
-from zmqfleet.probe import Report, run
+from zmqfleet.probe import Report, agent, run
 
 SERVER = zmq.curve_keypair()
 CLIENT = zmq.curve_keypair()
@@ -280,3 +283,121 @@ def test_a_host_that_cannot_be_asked_is_unknown_with_the_reason(
     assert all(message in cell.evidence for cell in report.cells)
     assert report.exit_status == 2
     assert report.as_json()["summary"]["hosts_unreachable"] == ["here"]
+
+
+class Scripted(agent.Attempt):
+    """A cell whose descriptors are chosen: cell 0 is decided by its plain connection, which is ready; in the same
+    pass of the loop cell 1 makes one, which never is, and gets the descriptor that cell 0 has freed."""
+
+    number: int
+
+    def __init__(self, cell: dict[str, Any], context: zmq.Context[Any], address: str) -> None:
+        self.cell, self.raw, self.result = cell, None, None
+        self.raw_wants = zmq.POLLOUT if cell["id"] == 0 else zmq.POLLIN
+        self.connected = self.established = False
+        self.started = time.monotonic()
+        self.due = self.started + 0.2
+        self.monitor = context.socket(zmq.PAIR)
+        self.monitor.bind(f"inproc://{cell['id']}")
+        self.teller = context.socket(zmq.PAIR)
+        self.teller.connect(f"inproc://{cell['id']}")
+        if cell["id"] == 0:
+            self.raw = socket.socket(
+                type=socket.SOCK_DGRAM
+            )  # may be written at once, and nothing comes to be read
+            Scripted.number = self.raw.fileno()
+        else:
+            self.teller.send(struct.pack("=HI", zmq.EVENT_CLOSED, 0))
+
+    def on_event(self, event: int, value: int) -> None:
+        self.raw = socket.socket(type=socket.SOCK_DGRAM)
+        if self.raw.fileno() != self.number:
+            os.dup2(self.raw.fileno(), self.number)
+            self.raw.close()
+            self.raw = socket.socket(fileno=self.number)
+
+    def on_raw(self) -> None:
+        self.decide("open", "tcp", "said to be ready")
+
+    def on_due(self) -> None:
+        self.decide("closed", "tcp", "never ready")
+
+    def close(self) -> None:
+        self.monitor.close(0)
+        self.teller.close(0)
+        if self.raw is not None:
+            self.raw.close()
+
+
+def test_a_descriptor_that_is_used_again_is_not_taken_for_the_one_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(agent, "Attempt", Scripted)
+    results = agent.attempt([{"id": 0, "address": "127.0.0.1"}, {"id": 1, "address": "127.0.0.1"}])
+    assert [(one["id"], one["evidence"]) for one in results] == [(0, "said to be ready"), (1, "never ready")]
+
+
+@pytest.fixture
+def tried() -> Iterator[tuple[agent.Attempt, socket.socket]]:
+    """A cell and the listener that it tries; libzmq's own connection has failed, so it is tried without libzmq."""
+    with zmq.Context() as context, socket.create_server(("127.0.0.1", 0)) as listener:
+        cell = {"id": 0, "port": listener.getsockname()[1], "socket": "ROUTER", "credentials": "none"}
+        attempt = agent.Attempt(cell, context, "127.0.0.1")
+        attempt.on_event(zmq.EVENT_CLOSED, 0)
+        yield attempt, listener
+        attempt.close()
+
+
+def until_ready(attempt: agent.Attempt) -> None:
+    assert select.select([], [attempt.raw], [], 10)[1]
+
+
+def test_one_plain_connection_is_no_open_port(tried: tuple[agent.Attempt, socket.socket]) -> None:
+    attempt, listener = tried
+    until_ready(attempt)
+    assert attempt.raw is not None
+    made, held = attempt.raw.getsockname(), []
+    while made not in [peer.getpeername() for peer in held]:  # libzmq's is among them
+        held.append(listener.accept()[0])
+    listener.close()
+    attempt.on_raw()
+    for peer in held:
+        peer.close()
+    if attempt.result is None:
+        until_ready(attempt)
+        attempt.on_raw()
+    assert attempt.result is not None
+    assert (attempt.result["observed"], attempt.result["connected"]) == ("unknown", False)
+    assert "ECONNREFUSED" in attempt.result["evidence"]
+
+
+def test_one_plain_connection_and_then_silence_is_no_open_port(
+    tried: tuple[agent.Attempt, socket.socket],
+) -> None:
+    attempt, _ = tried
+    until_ready(attempt)
+    attempt.on_raw()
+    assert attempt.result is None
+    attempt.on_due()
+    assert attempt.result is not None
+    assert (attempt.result["observed"], attempt.result["connected"]) == ("unknown", False)
+
+
+def test_two_plain_connections_are_an_open_port(tried: tuple[agent.Attempt, socket.socket]) -> None:
+    attempt, _ = tried
+    for _ in range(2):
+        until_ready(attempt)
+        attempt.on_raw()
+    assert attempt.result is not None
+    assert (attempt.result["observed"], attempt.result["connected"]) == ("unknown", True)
+
+
+def test_a_connection_that_only_libzmq_saw_is_no_open_port(
+    tried: tuple[agent.Attempt, socket.socket],
+) -> None:
+    """A firewall's rejections are few a second: the plain connection after it may get none."""
+    attempt, _ = tried
+    attempt.on_event(zmq.EVENT_CONNECTED, 0)
+    attempt.on_due()
+    assert attempt.result is not None
+    assert (attempt.result["observed"], attempt.result["connected"]) == ("unknown", False)

@@ -59,6 +59,8 @@ DEALS_OUT = ("PUSH", "DEALER", "REQ", "PAIR")
 GREETING = b"\xff" + bytes(8) + b"\x7f" + b"\x03\x00"
 TELLING = 32
 
+ONE_OF_MANY = "TCP connected once, and the connection after it failed"
+
 _KEY = re.compile(r'^\s*(public-key|secret-key)\s*=\s*"([^"]*)"', re.MULTILINE)
 
 
@@ -80,6 +82,7 @@ class Attempt:
         self.established = False
         self.raw: socket.socket | None = None
         self.raw_wants = zmq.POLLOUT
+        self.raw_accepted = False
         self.greeting = b""
         self.curve = cell["credentials"] != "none"
         self.result: dict[str, Any] | None = None
@@ -169,11 +172,16 @@ class Attempt:
     def _ask_again(self) -> None:
         """Connect once more without libzmq; `on_raw` takes the errno or the greeting."""
         if self.raw is None and self.result is None:
-            self.raw = socket.socket(socket.AF_INET6 if ":" in self.address else socket.AF_INET)
-            self.raw.setblocking(False)
-            code = self.raw.connect_ex((self.address, self.cell["port"]))
-            if code != errno.EINPROGRESS:
-                self._on_connect(code)
+            self._connect_raw()
+
+    def _connect_raw(self) -> None:
+        if self.raw is not None:
+            self.raw.close()
+        self.raw = socket.socket(socket.AF_INET6 if ":" in self.address else socket.AF_INET)
+        self.raw.setblocking(False)
+        code = self.raw.connect_ex((self.address, self.cell["port"]))
+        if code != errno.EINPROGRESS:
+            self._on_connect(code)
 
     def on_raw(self) -> None:
         """The plain TCP connection is ready to be written (once) or read."""
@@ -192,18 +200,24 @@ class Attempt:
     def _on_connect(self, code: int) -> None:
         """The plain TCP connection is made, or refused with the errno `code`."""
         assert self.raw is not None
-        if code:
-            name = errno.errorcode.get(code, str(code))
+        name = errno.errorcode.get(code, str(code))
+        if code and self.raw_accepted:
+            self.decide("unknown", "tcp", f"{ONE_OF_MANY}: {name} ({os.strerror(code)})")
+        elif code:
             again = "dropped during the handshake, then " if self.connected else ""
             # libzmq now and then reports a connection that the peer's firewall refused: this errno settles it
             self.connected = False
             self.decide("closed", "tcp", f"{again}TCP connect: {name} ({os.strerror(code)})")
+        elif not self.connected and not self.raw_accepted:
+            # libzmq's failed: this one needs a second as its witness
+            self.raw_accepted = True
+            self._connect_raw()
         elif not self.connected:
             self.connected = True
             self.decide(
                 "unknown",
                 "tcp",
-                "the first TCP connection failed, the next one was accepted: is the service just starting?",
+                "the first TCP connection failed, the next two were accepted: is the service just starting?",
             )
         else:
             self.raw_wants = zmq.POLLIN
@@ -219,6 +233,9 @@ class Attempt:
             self.decide("open", "round trip", "handshake done, PING answered")
         elif self.raw_wants == zmq.POLLIN:
             self.decide(*refused(self.greeting, self.curve))
+        elif self.raw is not None and (self.connected or self.raw_accepted):
+            self.connected = False
+            self.decide("unknown", "tcp", f"{ONE_OF_MANY}: no answer within {CELL_DEADLINE} ms")
         elif self.connected:
             self.decide("closed", "zmtp", f"TCP connected, no ZMTP handshake within {CELL_DEADLINE} ms")
         else:
@@ -330,13 +347,29 @@ def resolve(names: set[str]) -> dict[str, tuple[str, str]]:
     return {name: found.get(name, ("", f"{name}: {silence}")) for name in names}
 
 
+def poll(trials: list[Attempt]) -> set[Any]:
+    """The sockets of these trials, monitors and plain ones, that are ready; waits until one is, or a trial is due.
+
+    Objects and not descriptors: one that is closed while these are gone through, and the next one made, may have
+    the same number.
+    """
+    poller = zmq.Poller()
+    plain = {}
+    for trial in trials:
+        poller.register(trial.monitor, zmq.POLLIN)
+        if trial.raw is not None:
+            plain[trial.raw.fileno()] = trial.raw
+            poller.register(trial.raw.fileno(), trial.raw_wants)
+    wait = min(trial.due for trial in trials) - time.monotonic()
+    return {plain.get(one, one) for one, _ in poller.poll(max(0, int(wait * 1000) + 1))}
+
+
 def attempt(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Try all cells, AT_ONCE at a time, in one poll loop."""
     addresses = resolve({cell["address"] for cell in cells})
     results: list[dict[str, Any]] = []
     waiting = collections.deque(cells)
-    running: dict[Any, Attempt] = {}
-    poller = zmq.Poller()
+    running: list[Attempt] = []
     context: zmq.Context[Any] = zmq.Context()
 
     def start(cell: dict[str, Any]) -> None:
@@ -352,34 +385,27 @@ def attempt(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
         except (zmq.ZMQError, OSError, ValueError) as error:
             results.append(outcome(cell, "unknown", None, f"could not be tried: {error}", now, False))
         else:
-            running[trial.monitor] = trial
-            poller.register(trial.monitor, zmq.POLLIN)
+            running.append(trial)
 
     while waiting or running:
         while waiting and len(running) < AT_ONCE:
             start(waiting.popleft())
         if not running:
             break
-        wait = min(trial.due for trial in running.values()) - time.monotonic()
-        ready = dict(poller.poll(max(0, int(wait * 1000) + 1)))
-        for monitor, trial in list(running.items()):
-            if monitor in ready:
-                while trial.result is None and monitor.poll(0):
-                    event, value = struct.unpack("=HI", monitor.recv_multipart()[0])
+        ready = poll(running)
+        for trial in running:
+            if trial.monitor in ready:
+                while trial.result is None and trial.monitor.poll(0):
+                    event, value = struct.unpack("=HI", trial.monitor.recv_multipart()[0])
                     trial.on_event(event, value)
-            if trial.raw is not None and trial.raw.fileno() in ready and trial.result is None:
+            if trial.raw in ready and trial.result is None:
                 trial.on_raw()
             if trial.due <= time.monotonic():
                 trial.on_due()
             if trial.result is not None:
                 results.append(trial.result)
-                poller.unregister(monitor)
-                if trial.raw is not None and trial.raw.fileno() in poller:
-                    poller.unregister(trial.raw.fileno())
                 trial.close()
-                del running[monitor]
-            elif trial.raw is not None:
-                poller.register(trial.raw.fileno(), trial.raw_wants)
+        running = [trial for trial in running if trial.result is None]
     context.term()
     return results
 
