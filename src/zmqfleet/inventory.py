@@ -187,24 +187,32 @@ def _members(data: dict[str, Any], group: str) -> Iterator[str]:
         yield from _members(data, child)
 
 
+# What ansible-inventory prints is for us alone: it holds decrypted values, which a log would keep for all to read. The
+# environment has the last word over every ansible.cfg; what reads the inventory (vaults, plugins) is left as it is.
+_PLAIN = {
+    "ANSIBLE_DEBUG": "false",
+    "ANSIBLE_DISPLAY_TRACEBACK": "never",
+    "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "true",
+    "ANSIBLE_INVENTORY_EXPORT": "false",
+    "ANSIBLE_LOCALHOST_WARNING": "false",
+    "ANSIBLE_LOG_PATH": os.devnull,
+    "ANSIBLE_NOCOLOR": "true",
+    "ANSIBLE_VERBOSITY": "0",
+}
+
+
 def _ansible_inventory(project: Path, inventory: Path) -> dict[str, Any]:
     beside = Path(sys.executable).with_name("ansible-inventory")
     command = [
         str(beside) if beside.exists() else "ansible-inventory",
         *("-i", str(inventory), "--playbook-dir", str(project), "--list"),
     ]
-    environment = {
-        **os.environ,
-        "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "true",
-        "ANSIBLE_LOCALHOST_WARNING": "false",
-        "ANSIBLE_NOCOLOR": "true",
-    }
     run = subprocess.run(
         command,
         stdin=subprocess.DEVNULL,  # Ansible refuses the one that its own workers hand down
         capture_output=True,
         text=True,
-        env=environment,
+        env={**os.environ, **_PLAIN},
         cwd=project,
         check=False,
     )
