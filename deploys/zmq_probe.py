@@ -1,12 +1,12 @@
 """What the probe's agent needs on a host, and the public keys of all hosts on the controller. See roles/zmq_probe."""
 
 from collections.abc import Generator
-from pathlib import Path
 
-from pyinfra import host
-from pyinfra.api import FunctionCommand, StringCommand, deploy, operation
+from pyinfra import host, logger
+from pyinfra.api import FunctionCommand, Host, State, StringCommand, deploy, operation
 
 from deploys import common
+from zmqfleet.fleet import FleetError, keys
 from zmqfleet.fleet.model import ETC, LIB, PROBE
 
 
@@ -21,20 +21,19 @@ def key(name: str) -> Generator[StringCommand]:
 @operation()
 def collect() -> Generator[FunctionCommand]:
     """The host's public keys, to the controller."""
-    identities = common.fleet().identities(host.name)
-    have = common.found().keys
-    for identity in identities:
-        path = common.fleet().public_key_file(identity)
-        key = have.get(identity.name)
-        if key is None or not path.exists() or path.read_text() != f"{key}\n":
-            yield FunctionCommand(_store, (path, key), {})
+    shown = common.found().keys
+    if shown != keys.kept(common.fleet(), host.name):
+        yield FunctionCommand(_store, (shown,), {})
 
 
-def _store(path: Path, key: str | None) -> None:
-    if key is None:
-        raise ValueError(f"{path.stem}: the host has no such key")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"{key}\n")
+def _store(state: State, host: Host, shown: dict[str, str]) -> bool:
+    """With these two arguments pyinfra takes what is returned; an exception would be shown with a traceback."""
+    try:
+        keys.store(common.fleet(), host.name, shown)
+    except FleetError as error:
+        logger.error(str(error))
+        return False
+    return True
 
 
 @deploy("zmq_probe")

@@ -16,9 +16,9 @@ _ROOT = Path(__file__).resolve().parents[2]
 if "zmqfleet" not in sys.modules and (_ROOT / "src").is_dir():
     sys.path.insert(0, str(_ROOT / "src"))
 
-from zmqfleet.fleet import Fleet, FleetError, load, view  # noqa: E402
+from zmqfleet.fleet import Fleet, FleetError, keys, load, view  # noqa: E402
 from zmqfleet.fleet.look import command, declared  # noqa: E402
-from zmqfleet.fleet.model import Identity, Service  # noqa: E402
+from zmqfleet.fleet.model import Service  # noqa: E402
 from zmqfleet.fleet.schema import options  # noqa: E402
 from zmqfleet.fleet.view import (  # noqa: E402
     Resources,
@@ -43,25 +43,22 @@ class ActionModule(ActionBase):
             inventory = _inventory(variables)
             fleet = load(_project(variables), inventory)
             _refuse_other_hosts(fleet, inventory, variables["groups"]["all"])
-            changed = self._keep(fleet, self._task.args.get("public_keys") or {})
+            changed, refused = self._keep(fleet, self._task.args.get("public_keys") or {})
             hosts = {name: _data(fleet, name, self._task.check_mode) for name in fleet.hosts}
         except FleetError as error:
             raise AnsibleActionFail(str(error)) from None
         # services' environments may hold secrets, which -v would print; a failure, above, is not hidden
-        return {**result, "changed": changed, "hosts": hosts, "_ansible_no_log": True}
+        return {**result, "changed": changed, "refused": refused, "hosts": hosts, "_ansible_no_log": True}
 
-    def _keep(self, fleet: Fleet, found: dict[str, dict[str, str]]) -> bool:
-        changed = False
-        for host, keys in found.items():
-            for name, key in keys.items():
-                path = fleet.public_key_file(Identity(host, name))
-                if path.exists() and path.read_text() == f"{key}\n":
-                    continue
-                changed = True
-                if not self._task.check_mode:
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    path.write_text(f"{key}\n")
-        return changed
+    def _keep(self, fleet: Fleet, found: dict[str, dict[str, str]]) -> tuple[bool, dict[str, str]]:
+        """Whether a key is new, and the hosts whose keys are refused, with the reason."""
+        changed, refused = False, {}
+        for host, shown in found.items():
+            try:
+                changed |= keys.store(fleet, host, shown, dry=self._task.check_mode)
+            except FleetError as error:
+                refused[host] = str(error)
+        return changed, refused
 
 
 def _refuse_extra_variables(extra: dict[str, Any]) -> None:
@@ -158,7 +155,7 @@ def _build(fleet: Fleet, service: Service, checking: bool) -> dict[str, Any]:
 
 def _service(fleet: Fleet, host: str, service: Service) -> dict[str, Any]:
     wanted = release(fleet, service)
-    keys = fleet.public_keys()
+    known = fleet.public_keys()
     clients = fleet.clients(service, host) if service.serves_curve else []
     variables = service_variables(fleet, host, service)
     peers = [peer for listed in variables["endpoints"]["connects"].values() for peer in listed]
@@ -174,7 +171,7 @@ def _service(fleet: Fleet, host: str, service: Service) -> dict[str, Any]:
             {p["host"] for p in peers if p["security"] == "curve" and p["server_key"] is None}
         ),
         "clients": {
-            f"{client.host}.{client.name}.key": keys.get((client.host, client.name)) for client in clients
+            f"{client.host}.{client.name}.key": known.get((client.host, client.name)) for client in clients
         },
         "serves_curve": service.serves_curve,
     }

@@ -31,6 +31,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+refused:
+  description: The hosts whose public keys were not kept, by name, with the reason.
+  type: dict
+  returned: success
 hosts:
   description: The derived data of every host of the inventory, by name. Not shown, it may hold services' secrets.
   type: dict

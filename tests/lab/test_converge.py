@@ -202,3 +202,22 @@ def test_no_secret_key_is_on_the_controller(lab: Lab) -> None:
     assert secret not in lab.first_run.stdout + lab.first_run.stderr
     log = ROOT / "pyinfra-debug.log"
     assert not log.exists() or secret not in Path(log).read_text()
+
+
+@pytest.mark.parametrize("engine", [PYINFRA, ANSIBLE], ids=["pyinfra", "ansible"])
+def test_what_is_no_key_is_not_kept_and_fails_its_host(lab: Lab, engine: tuple[str, ...]) -> None:
+    kept = ROOT / ".zmqfleet" / INVENTORY.name / "curve" / "broker1" / "quotes.pub"
+    before = kept.read_text()
+    certificate = "/etc/zmqfleet/quotes/curve.key"
+    lab.ssh("broker1", f"cp -p {certificate} /run/aside; sed -i s/[A-Z]//g {certificate}")
+    lab.ssh("gateway1", "systemctl stop quotes-client")
+    try:
+        done = run(*engine)
+    finally:
+        lab.ssh("broker1", f"mv /run/aside {certificate}")
+    assert done.returncode != 0
+    assert "broker1: its key quotes is" in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert kept.read_text() == before
+    assert lab.ssh("gateway1", "systemctl is-active quotes-client") == "active\n"
+    assert run(*engine).returncode == 0

@@ -1,0 +1,64 @@
+"""Public CURVE keys that hosts show, checked and kept on the controller.
+
+What a host prints decides neither where something is written on the controller nor whose key is whose: names come from
+the fleet, and a host with the key of another could pass for it (and CZMQ's allow-list dies of a key that it has twice).
+"""
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+
+from zmqfleet.fleet.model import ETC, Fleet, FleetError, Identity
+
+_Z85 = re.compile(r"[0-9a-zA-Z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}")
+
+
+def kept(fleet: Fleet, host: str) -> dict[str, str | None]:
+    """The public keys of a host that the controller has, by name; None for one that it has not."""
+    files = {identity.name: fleet.public_key_file(identity) for identity in fleet.identities(host)}
+    return {name: path.read_text().strip() if path.exists() else None for name, path in files.items()}
+
+
+def store(fleet: Fleet, host: str, shown: Mapping[str, str], dry: bool = False) -> bool:
+    """Keeps the public keys, by name, that a host has shown; returns whether one is new.
+
+    Raises FleetError, and keeps none of them, if one is missing, is no key, or is not the host's. With `dry` nothing
+    is written, and none is missed: it may be born in the run that is only tried.
+    """
+    before = kept(fleet, host)
+    new = {name: key for name, key in shown.items() if before.get(name) != key}
+    problems = [] if dry else [_missing(host, name) for name in before if name not in shown]
+    # a run in which nothing is new reads no other host's keys
+    problems += _wrong(fleet, host, shown, list(before)) if new else []
+    if problems:
+        raise FleetError("\n".join(problems))
+    for name, key in new.items() if not dry else ():
+        path = fleet.public_key_file(Identity(host, name))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f".{path.name}.{os.getpid()}")
+        part.write_text(f"{key}\n")
+        part.replace(path)
+    return bool(new)
+
+
+def _missing(host: str, name: str) -> str:
+    return f"{host}: has no key {name}, or its secret is not root's alone; see above why it was not made"
+
+
+def _wrong(fleet: Fleet, host: str, shown: Mapping[str, str], names: list[str]) -> Iterator[str]:
+    taken = {key: Identity(*at) for at, key in fleet.public_keys().items() if at[0] != host}
+    for name, key in shown.items():
+        other = taken.get(key)
+        anew = f"remove {ETC}/{name}/curve.key and curve.key_secret there, and converge it"
+        if name not in names:
+            yield f"{host}: shows a key named {name!r}, but has {', '.join(names)} only; see who changed that host"
+        elif not _Z85.fullmatch(key):
+            yield f"{host}: its key {name} is {key[:60]!r}, not 40 characters of Z85; {anew}"
+        elif other and _is_declared(fleet, other):
+            yield f"{host}: its key {name} is that of {other.name} on {other.host}; {anew}"
+        taken[key] = Identity(host, name)
+
+
+def _is_declared(fleet: Fleet, identity: Identity) -> bool:
+    """What is kept of a host that left the fleet, or of a service that left its host, is nobody's."""
+    return identity.host in fleet.hosts and identity in fleet.identities(identity.host)
