@@ -257,6 +257,6 @@ def _units(capability: str) -> Iterator[StringCommand]:
         if states[unit.name]["active"] != "active" or states[unit.name]["stale"] == "yes":
             # a start limit that was hit before is none now; a failure shows its cause
             yield StringCommand(
-                f"systemctl reset-failed {unit.name} 2>/dev/null; systemctl restart {unit.name} || "
+                f"systemctl reset-failed {unit.name} 2>/dev/null; systemctl restart {unit.name} && {unit.stays_up} || "
                 f"{{ journalctl --no-pager -n 20 -u {unit.name} >&2; exit 1; }}"
             )

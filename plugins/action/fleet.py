@@ -22,6 +22,7 @@ from zmqfleet.fleet.model import Service  # noqa: E402
 from zmqfleet.fleet.schema import options  # noqa: E402
 from zmqfleet.fleet.view import (  # noqa: E402
     Resources,
+    Unit,
     golang_env,
     release,
     service_variables,
@@ -167,6 +168,7 @@ def _service(fleet: Fleet, host: str, service: Service) -> dict[str, Any]:
         "sha256": service.artifact and service.artifact["sha256"],
         "built": wanted.artifact.exists(),
         "binary": wanted.on_host,
+        "stays_up": Unit(f"{service.name}.service", (wanted.on_host,)).stays_up,
         "unknown_peers": sorted(
             {p["host"] for p in peers if p["security"] == "curve" and p["server_key"] is None}
         ),

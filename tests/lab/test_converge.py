@@ -221,3 +221,49 @@ def test_what_is_no_key_is_not_kept_and_fails_its_host(lab: Lab, engine: tuple[s
     assert kept.read_text() == before
     assert lab.ssh("gateway1", "systemctl is-active quotes-client") == "active\n"
     assert run(*engine).returncode == 0
+
+
+@pytest.mark.parametrize("engine", [PYINFRA, ANSIBLE], ids=["pyinfra", "ansible"])
+def test_a_process_of_other_bytes_is_restarted_with_the_declared(lab: Lab, engine: tuple[str, ...]) -> None:
+    binary = "/opt/zmqfleet/quotes/current/quotes"
+    running = 'sha256sum /proc/$(systemctl show -P MainPID quotes)/exe | cut -d " " -f 1'
+    declared = lab.ssh("broker1", running)
+    # in place, so that the link is as old as before; a binary runs with what is behind its end
+    lab.ssh("broker1", f"systemctl stop quotes; echo other >>{binary}; systemctl start quotes")
+    assert lab.ssh("broker1", running) != declared
+    done = run(*engine)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert lab.ssh("broker1", running) == declared
+    assert changes(run(*PYINFRA)) == []
+
+
+@pytest.fixture
+def crashing(lab: Lab) -> Iterator[None]:
+    """quotes of broker1 is ready at each start, and dies a second later."""
+    crash = "/run/systemd/system/quotes.service.d"
+    lab.ssh(
+        "broker1",
+        f'mkdir -p {crash}; printf "[Service]\\nRuntimeMaxSec=1\\n" >{crash}/crash.conf; '
+        "systemctl daemon-reload; systemctl restart quotes; "
+        "until [ $(systemctl show -P NRestarts quotes) -gt 0 ]; do sleep 0.2; done",
+    )
+    try:
+        yield
+    finally:
+        lab.ssh(
+            "broker1", f"rm -r {crash}; systemctl daemon-reload; systemctl reset-failed quotes", check=False
+        )
+        lab.ssh("broker1", "systemctl restart quotes")
+
+
+@pytest.mark.parametrize("engine", [PYINFRA, ANSIBLE], ids=["pyinfra", "ansible"])
+@pytest.mark.parametrize("before", ["true", "systemctl stop quotes"], ids=["restarting", "stopped"])
+def test_a_unit_that_keeps_restarting_is_not_converged(
+    lab: Lab, crashing: None, engine: tuple[str, ...], before: str
+) -> None:
+    lab.ssh("broker1", before)
+    lab.ssh("gateway1", "systemctl stop quotes-client")
+    done = run(*engine)
+    assert done.returncode != 0
+    assert "quotes.service does not stay up" in done.stdout + done.stderr
+    assert lab.ssh("gateway1", "systemctl is-active quotes-client") == "active\n"

@@ -19,6 +19,9 @@ from zmqfleet.inventory import Host
 from zmqfleet.render import render
 
 NOLOGIN = "/usr/sbin/nologin"
+# seconds: longer than what dies of its configuration takes to, with RestartSec
+_SETTLE = 3
+_RESTARTING = 10
 
 
 @dataclass(frozen=True)
@@ -73,20 +76,34 @@ class Unit:
     @property
     def look(self) -> str:
         """A shell command that prints, as key=value lines, whether the unit is `enabled`, `active`, must be loaded
-        again (`reload`) and runs with what is `stale`."""
-        started = (
-            f'date -d "$(systemctl show --timestamp=us+utc -P ExecMainStartTimestamp {self.name})" +%s.%N'
-        )
+        again (`reload`) and runs with what is `stale`. One that systemd started again just now is `restarting`: it
+        may be down a second later."""
+        started = f'date -d "$(systemctl show --timestamp=us+utc -P ExecMainStartTimestamp {self.name})"'
         stale = (
             f"stat -c %.9Z {' '.join(self.restarted_by)} 2>/dev/null | "
-            f'awk -v started="$({started})" \'$1 > started {{ stale = 1 }} END {{ print stale ? "yes" : "no" }}\''
+            f'awk -v run="$({started} +%s.%N)" \'$1 > run {{ stale = 1 }} END {{ print stale ? "yes" : "no" }}\''
             if self.restarted_by
             else "echo no"
         )
+        restarting = (
+            f'[ "$(systemctl show -P NRestarts {self.name})" -gt 0 ] && '
+            f'[ "$(date -d "{_RESTARTING} seconds ago" +%s)" -lt "$({started} +%s)" ]'
+        )
         return (
             f"echo enabled=$(systemctl is-enabled {self.name} 2>/dev/null); "
-            f"echo active=$(systemctl is-active {self.name}); "
+            f"echo active=$({restarting} && echo restarting || systemctl is-active {self.name}); "
             f"echo reload=$(systemctl show -P NeedDaemonReload {self.name}); echo stale=$({stale})"
+        )
+
+    @property
+    def stays_up(self) -> str:
+        """A shell command that fails if the unit, started just now, does not stay up; one without a process does."""
+        if not self.restarted_by:
+            return "true"
+        run = f'"$(systemctl show -P InvocationID {self.name})"'
+        return (
+            f"{{ run={run}; sleep {_SETTLE}; systemctl is-active --quiet {self.name} && [ {run} = $run ] || "
+            f"{{ echo {self.name} does not stay up: it was started and ended within {_SETTLE} s >&2; false; }}; }}"
         )
 
 
@@ -428,6 +445,7 @@ def _zmq_service(fleet: Fleet, host: str, service: Service) -> Resources:
         f"{service.etc}/environment",
         f"{service.etc}/endpoints.json",
         f"{service.opt}/current",
+        new.on_host,
         *secret,
     )
     return Resources(
