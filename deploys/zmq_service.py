@@ -6,12 +6,13 @@ Three deploys, since what one host is given depends on the public keys of others
 import hashlib
 import shutil
 import urllib.request
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 
 from pyinfra import host
 from pyinfra.api import FunctionCommand, deploy, operation
 
 from deploys import common, zmq_probe
+from zmqfleet.fleet import Service
 from zmqfleet.fleet.view import Release, release
 
 
@@ -38,10 +39,19 @@ def _download(wanted: Release, sha256: str) -> None:
     part.replace(wanted.artifact)
 
 
+def _running() -> Iterator[Service]:
+    """The host's services. The loop is pyinfra's own and goes over the fleet's, so that one service's operations are
+    the same on every host: else hosts with others between them would want them in different orders."""
+    here = common.fleet().services_of(host.name)
+    for service in host.loop(common.fleet().services.values()):
+        if service in here:
+            yield service
+
+
 @deploy("zmq_service")
 def install() -> None:
     """Users, directories and keys, so that public keys are there before anybody needs them."""
-    for service in common.fleet().services_of(host.name):
+    for service in _running():
         part = f"zmq_service {service.name}"
         common.users(part, name="Create the user")
         common.directories(part, name="Make directories")
@@ -57,7 +67,7 @@ def install() -> None:
 @deploy("zmq_service")
 def configure() -> None:
     """Release, environment, endpoints, unit and allow-list."""
-    for service in common.fleet().services_of(host.name):
+    for service in _running():
         common.files(f"zmq_service {service.name}", name="Place release, configuration and unit")
         common.links(f"zmq_service {service.name}", name="Point current to the release")
         if service.serves_curve:
@@ -68,5 +78,5 @@ def configure() -> None:
 @deploy("zmq_service")
 def start() -> None:
     """Starts what is stopped, restarts what changed; a changed allow-list needs no restart."""
-    for service in common.fleet().services_of(host.name):
+    for service in _running():
         common.units(f"zmq_service {service.name}", name="Enable and start, or restart after a change")

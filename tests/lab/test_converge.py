@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import itertools
 import re
 import time
 from collections.abc import Iterator
@@ -155,6 +156,24 @@ def test_a_release_with_another_digest_is_refused(
     assert hashlib.sha256(served.read_bytes()).hexdigest() in done.stdout + done.stderr
     assert not list((project / ".zmqfleet").rglob("quotes/*/quotes"))
     assert lab.ssh("broker1", "readlink /opt/zmqfleet/quotes/current") == before
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(["feeder", "worker", "mesh"])), ids="-".join)
+def test_services_may_be_declared_in_any_order(lab: Lab, tmp_path: Path, order: tuple[str, ...]) -> None:
+    """One on the brokers, one on the gateways and one on both: pyinfra must find an order of operations for all."""
+    (tmp_path / "program").write_bytes(b"x")
+    artifact = {"path": "program", "sha256": hashlib.sha256(b"x").hexdigest()}
+    endpoint = {"name": "jobs", "socket": "PUSH", "security": "curve", "allow": ["all"]}
+    services = {
+        "feeder": {"hosts": "brokers", "endpoints": [{**endpoint, "port": 5601}]},
+        "worker": {"hosts": "gateways", "endpoints": [{**endpoint, "port": 5602, "security": "null"}]},
+        "mesh": {"hosts": "all", "endpoints": [{**endpoint, "port": 5603}]},
+    }
+    declared = [{"name": name, "artifact": artifact, **services[name]} for name in order]
+    (tmp_path / "group_vars").mkdir()
+    (tmp_path / "group_vars" / "all.yml").write_text(yaml.safe_dump({"zmq_services": declared}))
+    done = run("pyinfra", "inventory", "deploy.py", "--dry", ZMQFLEET_PROJECT=str(tmp_path))
+    assert done.returncode == 0, done.stderr[-3000:]
 
 
 @pytest.mark.parametrize(
