@@ -39,6 +39,7 @@ class ActionModule(ActionBase):
         """The data of all hosts; fails with FleetError's text if the variables are wrong."""
         result = super().run(tmp, task_vars)
         variables = task_vars or {}
+        _refuse_free_strategies(self._task.get_play().strategy)
         _refuse_extra_variables(load_extra_vars(self._loader))
         try:
             inventory = _inventory(variables)
@@ -60,6 +61,14 @@ class ActionModule(ActionBase):
             except FleetError as error:
                 refused[host] = str(error)
         return changed, refused
+
+
+def _refuse_free_strategies(strategy: str) -> None:
+    if strategy.endswith(("free", "host_pinned")):
+        raise AnsibleActionFail(
+            f"strategy: {strategy}: the hosts of a fleet wait for each other's keys; use linear, and serial to take a "
+            "few hosts at a time"
+        )
 
 
 def _refuse_extra_variables(extra: dict[str, Any]) -> None:

@@ -286,3 +286,48 @@ def test_a_unit_that_keeps_restarting_is_not_converged(
     assert done.returncode != 0
     assert "quotes.service does not stay up" in done.stdout + done.stderr
     assert lab.ssh("gateway1", "systemctl is-active quotes-client") == "active\n"
+
+
+def playbook(path: Path, **keywords: object) -> tuple[str, ...]:
+    """A team's own playbook: the roles as site.yml has them, in a play with these keywords."""
+    (play,) = (one for one in yaml.safe_load((ROOT / "site.yml").read_text()) if one["hosts"] == "all")
+    path.write_text(yaml.safe_dump([{**play, **keywords}]))
+    return ("ansible-playbook", "-i", str(INVENTORY), str(path))
+
+
+@pytest.mark.parametrize("serial", [1, 2])
+def test_hosts_may_be_taken_a_few_at_a_time(lab: Lab, tmp_path: Path, serial: int) -> None:
+    """With a key that is born meanwhile."""
+    kept = ROOT / ".zmqfleet" / INVENTORY.name / "curve" / "broker1" / "quotes.pub"
+    before = kept.read_text()
+    lab.ssh("broker1", "rm /etc/zmqfleet/quotes/curve.key_secret")
+    done = run(*playbook(tmp_path / "serial.yml", serial=serial), ZMQFLEET_PROJECT=str(ROOT))
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert kept.read_text() != before
+    assert kept.read_text().strip() in lab.ssh("gateway1", "cat /etc/zmqfleet/quotes-client/endpoints.json")
+    done = run(*playbook(tmp_path / "serial.yml", serial=serial), ZMQFLEET_PROJECT=str(ROOT))
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert not re.search("changed=[1-9]", done.stdout)
+    assert changes(run(*PYINFRA)) == []
+
+
+def test_a_host_that_is_down_fails_no_other_host_of_its_batch_or_the_next(lab: Lab, tmp_path: Path) -> None:
+    lab.ssh("broker1", "systemctl stop quotes")
+    lab.ssh("gateway1", "systemctl stop quotes-client")
+    with lab.down("builder1"):
+        done = run(*playbook(tmp_path / "serial.yml", serial=2), ZMQFLEET_PROJECT=str(ROOT))
+    recap = done.stdout.split("PLAY RECAP")[-1]
+    assert re.findall(r"^(\w+) .*unreachable=1 ", recap, re.MULTILINE) == ["builder1"]
+    assert "failed=1" not in recap
+    assert lab.ssh("broker1", "systemctl is-active quotes") == "active\n"
+    assert lab.ssh("gateway1", "systemctl is-active quotes-client") == "active\n"
+
+
+@pytest.mark.parametrize("strategy", ["free", "ansible.builtin.host_pinned"])
+def test_a_strategy_that_has_no_order_between_hosts_is_refused(
+    lab: Lab, tmp_path: Path, strategy: str
+) -> None:
+    done = run(*playbook(tmp_path / "free.yml", strategy=strategy), ZMQFLEET_PROJECT=str(ROOT))
+    assert done.returncode == 2
+    assert f"strategy: {strategy}: the hosts of a fleet wait for each other" in done.stdout
+    assert not re.search("changed=[1-9]", done.stdout)
