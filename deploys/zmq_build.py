@@ -41,7 +41,9 @@ def _build(wanted: Release) -> Iterator[StringCommand | FileUploadCommand]:
     yield FileUploadCommand(io.BytesIO(wanted.archive or b""), uploads, _sudo=False)
     yield StringCommand(f"install -m 644 -T {uploads} {wanted.archive_on_builder} && rm -f {uploads}")
     yield StringCommand(
-        f"cd / && {LIB}/zmq-build {wanted.service} {wanted.id}", _sudo=True, _sudo_user="zmq-build"
+        f"cd / && {LIB}/zmq-build {wanted.service} {wanted.id} {wanted.sources} {wanted.package}",
+        _sudo=True,
+        _sudo_user="zmq-build",
     )
 
 

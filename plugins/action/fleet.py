@@ -154,6 +154,8 @@ def _build(fleet: Fleet, service: Service, checking: bool) -> dict[str, Any]:
     return {
         "service": service.name,
         "id": wanted.id,
+        "sources": wanted.sources,
+        "package": wanted.package,
         "archive": str(archive),
         "archive_on_builder": wanted.archive_on_builder,
         "on_builder": wanted.on_builder,

@@ -58,9 +58,11 @@ class Project:
         self.hosts = self.inventory / "hosts.yml"
         self.inventory.mkdir(parents=True)
         self.variables.parent.mkdir()
-        (root / "src").mkdir()
+        for package, clause in {".": "main", "cmd/serve": "main", "internal": "internal"}.items():
+            (root / "src" / package).mkdir(parents=True, exist_ok=True)
+            (root / "src" / package / "main.go").write_text(f"package {clause}\n\nfunc main() {{}}\n")
         (root / "src" / "go.mod").write_text("module example.com/src\n")
-        (root / "src" / "main.go").write_text("package main\n\nfunc main() {}\n")
+        (root / "src" / "linked").symlink_to("cmd/serve")
         groups = {
             group: {"hosts": {name: {"ansible_host": address} for name, address in members.items()}}
             for group, members in HOSTS.items()

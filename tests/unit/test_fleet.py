@@ -79,6 +79,24 @@ def test_release_follows_from_every_input_of_the_build_and_nothing_else(project:
     assert second != first
     project.write(zmq_services=[SERVICE, CLIENT], golang_version="1.25.3")
     assert release(load(project), load(project).services["quotes"]).id != second
+    project.write(zmq_services=[{**SERVICE, "build": {"source": "src", "package": "./cmd/serve"}}, CLIENT])
+    assert release(load(project), load(project).services["quotes"]).id not in (first, second)
+    project.write(zmq_services=[{**SERVICE, "build": {"source": "src", "package": "."}}, CLIENT])
+    assert release(load(project), load(project).services["quotes"]).id == second, "`.` is the default"
+
+
+def test_services_of_one_module_share_a_source_archive(project: Project) -> None:
+    serving = {**SERVICE, "build": {"source": "src", "package": "./cmd/serve"}}
+    project.write(zmq_services=[serving, CLIENT])
+    found = load(project)
+    one, other = (release(found, service) for service in found.services.values())
+    assert (one.package, other.package) == ("./cmd/serve", ".")
+    assert one.on_builder != other.on_builder
+    assert one.archive_on_builder == other.archive_on_builder
+    files = fleet.view(found, "builder1").capabilities["zmq_build"].files
+    assert [file.path for file in files].count(one.archive_on_builder) == 1
+    (project.root / "src" / "go.sum").write_text("\n")
+    assert release(load(project), found.services["quotes"]).archive_on_builder != one.archive_on_builder
 
 
 def test_public_keys_complete_the_view(project: Project) -> None:

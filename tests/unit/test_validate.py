@@ -129,6 +129,36 @@ SERVICE_FAULTS: dict[str, tuple[Change, str, str]] = {
         "zmq_services[0].build.binding",
         "does not require github.com/pebbe/zmq4",
     ),
+    "package outside the source": (
+        put(build={"source": "src", "package": "./../src"}),
+        "zmq_services[0].build.package",
+        "write '.' or a path such as",
+    ),
+    "package without ./": (
+        put(build={"source": "src", "package": "cmd/serve"}),
+        "zmq_services[0].build.package",
+        "write '.' or a path such as",
+    ),
+    "package for a shell": (
+        put(build={"source": "src", "package": "./$(id)"}),
+        "zmq_services[0].build.package",
+        "write '.' or a path such as",
+    ),
+    "package misspelt": (
+        put(build={"source": "src", "package": "./cmd/srve"}),
+        "zmq_services[0].build.package",
+        "did you mean './cmd/serve'?",
+    ),
+    "package is a library": (
+        put(build={"source": "src", "package": "./internal"}),
+        "zmq_services[0].build.package",
+        "known: ., ./cmd/serve",
+    ),
+    "package is a link": (
+        put(build={"source": "src", "package": "./linked"}),
+        "zmq_services[0].build.package",
+        "src has no directory './linked' with a .go file of package main; known: ., ./cmd/serve",
+    ),
     "source is no module": (put(build={"source": "nowhere"}), "zmq_services[0].build.source", "no Go module"),
     "required environment missing": (drop("env"), "zmq_services[0].requires_env[0]", "'REGION' has no value"),
     "required environment empty": (

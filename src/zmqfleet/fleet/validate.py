@@ -110,6 +110,7 @@ def _services(hosts: dict[str, Host], project: Path) -> Iterator[Problem]:
     yield from _connects(entries, groups)
 
 
+_PACKAGE = re.compile(r"\.(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*\Z")
 _BINDINGS = {"goczmq": "github.com/zeromq/goczmq", "zmq4": "github.com/pebbe/zmq4"}
 
 
@@ -123,7 +124,9 @@ def _source(entry: dict[str, Any], at: str, project: Path) -> Iterator[Problem]:
                 f"{at}.build.source",
                 f"{build['source']!r} is no Go module: there is no {build['source']}/go.mod",
             )
-        elif (module := _BINDINGS.get(build.get("binding", ""))) and module not in (
+            return
+        yield from _package(build, f"{at}.build.package", project)
+        if (module := _BINDINGS.get(build.get("binding", ""))) and module not in (
             project / build["source"] / "go.mod"
         ).read_text():
             yield (
@@ -147,6 +150,24 @@ def _source(entry: dict[str, Any], at: str, project: Path) -> Iterator[Problem]:
             )
     else:
         yield at, "has neither build nor artifact; give one"
+
+
+def _package(build: dict[str, Any], at: str, project: Path) -> Iterator[Problem]:
+    package, source = build.get("package", "."), project / build["source"]
+    if not _PACKAGE.match(package):
+        yield at, f"{package!r} is no package of the source; write '.' or a path such as './cmd/quotes'"
+    # only what lies in the source goes to the build host, so no link may lead elsewhere
+    elif (source / package).resolve() != source.resolve() / package or not _is_program(source / package):
+        found = {path.parent for path in source.rglob("*.go") if _is_program(path.parent)}
+        programs = [f"./{path.relative_to(source)}".removesuffix("/.") for path in found]
+        where = f"{build['source']} has no directory {package!r} with a .go file of package main"
+        yield at, f"{where}; {nearest(package, programs)}"
+
+
+def _is_program(directory: Path) -> bool:
+    clauses = [re.search(r"^package\s+(\w+)", path.read_text(errors="replace"), re.MULTILINE)
+               for path in directory.glob("*.go") if path.is_file() and not path.name.endswith("_test.go")]  # fmt: skip
+    return any(clause and clause[1] == "main" for clause in clauses)
 
 
 def _sha256(path: Path) -> str:

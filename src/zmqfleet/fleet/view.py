@@ -122,12 +122,14 @@ class Resources:
 @dataclass(frozen=True)
 class Release:
     """One release of a service: its id (of all inputs of the build, or of the artefact) and where the controller
-    keeps the artefact; `archive` is the source archive to build it from, `url` where to get it from."""
+    keeps the artefact; `archive` is the source archive to build it from and `package` the Go package in that, `url`
+    where to get it from."""
 
     service: str
     id: str
     artifact: Path
     archive: bytes | None = None
+    package: str = "."
     url: str | None = None
 
     @property
@@ -141,9 +143,14 @@ class Release:
         return f"{BUILD}/artifacts/{self.service}/{self.id}/{self.service}"
 
     @property
+    def sources(self) -> str:
+        """The name of its source archive, of what is in it: services of one module share it."""
+        return hashlib.sha256(self.archive or b"").hexdigest()[:16]
+
+    @property
     def archive_on_builder(self) -> str:
         """Its source archive on the build host."""
-        return f"{BUILD}/sources/{self.service}-{self.id}.tar"
+        return f"{BUILD}/sources/{self.sources}.tar"
 
 
 @dataclass(frozen=True)
@@ -246,11 +253,18 @@ def release(fleet: Fleet, service: Service) -> Release:
     assert service.build  # validated
     assert fleet.builder
     archive = _archive(fleet.project / service.build["source"])
+    package = service.build.get("package", ".")
     variables = fleet.hosts[fleet.builder].variables
     recipe = (ROLES / "zmq_build" / "files" / "zmq-build").read_bytes()
-    inputs = [archive, recipe, str(variables["golang_version"]).encode(), str(golang_env(variables)).encode()]
+    inputs = [
+        archive,
+        package.encode(),
+        recipe,
+        str(variables["golang_version"]).encode(),
+        str(golang_env(variables)).encode(),
+    ]
     digest = hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in inputs)).hexdigest()
-    return Release(service.name, digest[:16], _stored(fleet, service, digest), archive)
+    return Release(service.name, digest[:16], _stored(fleet, service, digest), archive, package)
 
 
 def _stored(fleet: Fleet, service: Service, digest: str) -> Path:
@@ -330,7 +344,7 @@ def _zmq_build(fleet: Fleet) -> Resources:
         ],
         files=[
             _script("zmq_build", "zmq-build"),
-            *(File(r.archive_on_builder, origin=f"sources of {r.service}") for r in releases),
+            *dict.fromkeys(File(r.archive_on_builder, origin="sources of builds") for r in releases),
             *(
                 File(r.on_builder, "755", "zmq-build", "zmq-build", origin=f"build of {r.service}")
                 for r in releases
