@@ -1,6 +1,4 @@
-package main
-
-// This file is the same in every example: each is built from its own directory alone.
+package daemon
 
 import (
 	"log/slog"

@@ -1,4 +1,5 @@
-package main
+// Package allowlist decides which clients' keys a service admits.
+package allowlist
 
 import (
 	"log/slog"
@@ -10,12 +11,14 @@ import (
 	"unsafe"
 
 	"github.com/zeromq/goczmq"
+
+	"zmqfleet.example/quotes/internal/settings"
 )
 
-// startAuth starts the ZAP handler, which admits the keys in this directory. The directory is
+// Start starts the ZAP handler, which admits the keys in this directory. The directory is
 // read anew at each handshake, so a key that is added or removed counts without a restart.
-func startAuth(directory string) (*goczmq.Auth, error) {
-	if err := checkAllowList(directory); err != nil {
+func Start(directory string) (*goczmq.Auth, error) {
+	if err := check(directory); err != nil {
 		return nil, err
 	}
 	// The handler's thread ends for good when a signal interrupts its poll, and libzmq admits
@@ -44,11 +47,11 @@ func setSignalMask(mask uint64) (uint64, error) {
 	return before, nil
 }
 
-// checkAllowList refuses what the ZAP handler would not survive or would pass over in silence.
-func checkAllowList(directory string) error {
+// check refuses what the ZAP handler would not survive or would pass over in silence.
+func check(directory string) error {
 	entries, err := os.ReadDir(directory)
 	if err != nil {
-		return badConfig("ZMQFLEET_CLIENTS: %v", err)
+		return settings.Errorf("ZMQFLEET_CLIENTS: %v", err)
 	}
 	owners := map[string]string{}
 	for _, entry := range entries {
@@ -56,14 +59,14 @@ func checkAllowList(directory string) error {
 		if entry.IsDir() || strings.HasPrefix(entry.Name(), ".") || strings.HasSuffix(path, "_secret") {
 			continue // the handler skips hidden and secret files too
 		}
-		key, err := certificateKey(path, "public-key")
+		key, err := settings.PublicKey(path)
 		if err != nil {
 			slog.Warn("a client's certificate is ignored", "error", err.Error())
 			continue
 		}
 		// zcertstore asserts that keys are unique: the first handshake would end the service.
 		if other, taken := owners[key]; taken {
-			return badConfig("%s: curve/public-key is the same as in %s", path, other)
+			return settings.Errorf("%s: curve/public-key is the same as in %s", path, other)
 		}
 		owners[key] = path
 	}

@@ -1,13 +1,13 @@
-package main
+package allowlist
 
 import (
-	"os"
-	"path/filepath"
 	"testing"
+
+	"zmqfleet.example/quotes/internal/settings/settingstest"
 )
 
-func TestCheckAllowList(t *testing.T) {
-	allowed := certificate(testPublic, testSecret)
+func TestCheck(t *testing.T) {
+	allowed := settingstest.Certificate(settingstest.Public, settingstest.Secret)
 	cases := map[string]struct {
 		files     map[string]string
 		complaint string
@@ -21,14 +21,8 @@ func TestCheckAllowList(t *testing.T) {
 	}
 	for name, test := range cases {
 		t.Run(name, func(t *testing.T) {
-			directory := t.TempDir()
-			for file, text := range test.files {
-				if err := os.WriteFile(filepath.Join(directory, file), []byte(text), 0o600); err != nil {
-					t.Fatal(err)
-				}
-			}
-			expect(t, checkAllowList(directory), test.complaint)
+			settingstest.ExpectError(t, check(settingstest.Write(t, test.files)), test.complaint)
 		})
 	}
-	expect(t, checkAllowList("/does/not/exist"), "ZMQFLEET_CLIENTS")
+	settingstest.ExpectError(t, check("/does/not/exist"), "ZMQFLEET_CLIENTS")
 }

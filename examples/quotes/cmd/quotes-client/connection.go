@@ -8,14 +8,12 @@ import (
 	"time"
 
 	"github.com/zeromq/goczmq"
+
+	"zmqfleet.example/quotes/internal/settings"
+	"zmqfleet.example/quotes/internal/socket"
 )
 
-const (
-	patience         = 3 * time.Second // without an answer for so long, a socket is made anew
-	heartbeatEvery   = 2000            // ms
-	heartbeatTimeout = 5000            // ms without a sign of life until a connection counts as dead
-	burst            = 100             // messages taken from one socket before the others get their turn
-)
+const patience = 3 * time.Second // without an answer for so long, a socket is made anew
 
 const (
 	starting     = "starting"
@@ -26,9 +24,10 @@ const (
 // connection is one socket to one peer: a DEALER for orders, or a SUB for ticks.
 type connection struct {
 	connect string // "quotes.orders"
-	peer    endpoint
+	peer    settings.Endpoint
 	kind    int
-	keys    keyPair
+	keys    settings.KeyPair
+	log     *slog.Logger
 
 	sock         *goczmq.Sock
 	state        string
@@ -40,24 +39,20 @@ type connection struct {
 	recreated    uint64
 }
 
+func newConnection(connect string, peer settings.Endpoint, kind int) *connection {
+	c := &connection{connect: connect, peer: peer, kind: kind, state: starting}
+	c.log = slog.With("connection", c)
+	return c
+}
+
 func (c *connection) open(now time.Time) error {
-	c.sock = goczmq.NewSock(c.kind)
-	c.sock.SetLinger(0) // a request that never left is worth nothing to a closed socket
-	c.sock.SetSndtimeo(0)
-	c.sock.SetHeartbeatIvl(heartbeatEvery)
-	c.sock.SetHeartbeatTimeout(heartbeatTimeout)
-	if c.peer.Security == "curve" {
-		c.sock.SetCurvePublickey(c.keys.public)
-		c.sock.SetCurveSecretkey(c.keys.secret)
-		c.sock.SetCurveServerkey(c.peer.ServerKey)
-	}
 	c.waitingSince = time.Time{}
 	if c.kind == goczmq.Sub {
-		c.sock.SetSubscribe("")
 		c.waitingSince = now // ticks come unasked
 	}
-	// Not Connect, which takes the endpoint for a printf format.
-	return c.sock.Attach(c.peer.Endpoint, false)
+	var err error
+	c.sock, err = socket.Connect(c.peer, c.kind, c.keys)
+	return err
 }
 
 // ask sends a PING or an order, by turns, unless an answer is still due (the Lazy Pirate of the
@@ -73,21 +68,13 @@ func (c *connection) ask(now time.Time) {
 	c.asked++
 	c.waitingSince = now
 	if err := c.sock.SendMessage([][]byte{[]byte(request)}); err != nil {
-		slog.Warn("a request could not be sent", "connection", c, "error", err.Error())
+		c.log.Warn("a request could not be sent", "error", err.Error())
 	}
 }
 
-// receive takes the answers or ticks that wait. goczmq's RecvMessageNoWait will not do: it finds
-// nothing on a socket that can be read and written at once.
+// receive takes the answers or ticks that wait.
 func (c *connection) receive() {
-	for range burst {
-		if c.sock.Events()&goczmq.Pollin == 0 {
-			return
-		}
-		if _, err := c.sock.RecvMessage(); err != nil {
-			slog.Warn("a message could not be received", "connection", c, "error", err.Error())
-			return
-		}
+	socket.Receive(c.sock, c.log, func([][]byte) {
 		now := time.Now()
 		c.answers++
 		c.lastAnswer = now
@@ -98,7 +85,7 @@ func (c *connection) receive() {
 			c.waitingSince = now
 		}
 		c.become(answering)
-	}
+	})
 }
 
 func (c *connection) overdue(now time.Time) bool {
@@ -119,7 +106,7 @@ func (c *connection) become(state string) {
 	if state == notAnswering {
 		level = slog.LevelWarn
 	}
-	slog.Log(context.Background(), level, state, "connection", c, "before", c.state)
+	c.log.Log(context.Background(), level, state, "before", c.state)
 	c.state = state
 }
 
