@@ -11,6 +11,7 @@ import click
 import yaml
 
 from zmqfleet import __version__, default_inventory, default_project, fleet, lab, probe
+from zmqfleet.fleet.validate import unresolved
 from zmqfleet.probe import plan
 
 
@@ -73,8 +74,8 @@ def main() -> None:
 def validate(project: Path | None, inventory: Path | None) -> None:
     """Check inventory and variables; touches no host."""
     found = _fleet(project, inventory)
-    for host in found.hosts:
-        _view(found, host)
+    if lines := unresolved(found.hosts):
+        raise _Failure("\n".join(lines))
     endpoints = sum(len(service.endpoints) for service in found.services.values())
     click.echo(f"ok: {len(found.hosts)} hosts, {len(found.services)} services, {endpoints} endpoints")
 

@@ -1,7 +1,8 @@
 """The fleet as data: which service binds which endpoints on which hosts, and who may connect."""
 
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,28 @@ class Identity:
         return f"{ETC}/{self.name}/curve.key_secret"
 
 
+class _PublicKeys(Mapping[tuple[str, str], str]):
+    """What the files of a directory hold, each read when it is asked for, once."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._read: dict[tuple[str, str], str | None] = {}
+
+    def __getitem__(self, key: tuple[str, str]) -> str:
+        if key not in self._read:
+            path = self._directory / key[0] / f"{key[1]}.pub"
+            self._read[key] = path.read_text().strip() if path.exists() else None
+        if (found := self._read[key]) is None:
+            raise KeyError(key)
+        return found
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        return ((path.parent.name, path.stem) for path in sorted(self._directory.glob("*/*.pub")))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
 @dataclass(frozen=True)
 class Fleet:
     """All hosts and services of one inventory. Made by zmqfleet.fleet.load, which validates."""
@@ -128,9 +151,17 @@ class Fleet:
         """The hosts that run a service, sorted."""
         return self.members(service.hosts)
 
+    @cached_property
+    def _running(self) -> dict[str, list[Service]]:
+        running: dict[str, list[Service]] = {}
+        for service in self.services.values():
+            for host in self.instances(service):
+                running.setdefault(host, []).append(service)
+        return running
+
     def services_of(self, host: str) -> list[Service]:
         """The services that a host runs, in the order of zmq_services."""
-        return [service for service in self.services.values() if host in self.instances(service)]
+        return self._running.get(host, [])
 
     @cached_property
     def builder(self) -> str | None:
@@ -142,10 +173,14 @@ class Fleet:
 
     def allowed(self, service: Service, endpoint: Endpoint, instance: str) -> list[str]:
         """The hosts that may connect to an endpoint of one instance; a loopback one: that host only."""
-        members = sorted({host for group in endpoint.allow for host in self.members(group)})
         if endpoint.loopback:
-            return [instance] if instance in members else []
-        return members
+            return [] if set(endpoint.allow).isdisjoint(self.hosts[instance].groups) else [instance]
+        return self._members_of_any(endpoint.allow)
+
+    @cached_property
+    def _members_of_any(self) -> Callable[[tuple[str, ...]], list[str]]:
+        """The hosts that are in any of some groups, found once for the same groups."""
+        return cache(lambda groups: sorted({host for group in groups for host in self.members(group)}))
 
     def connects(self, service: Service) -> list[tuple[Service, Endpoint]]:
         """The endpoints to which a service connects."""
@@ -158,10 +193,12 @@ class Fleet:
 
     def identity(self, host: str, service: Service, endpoint: Endpoint) -> Identity:
         """The key with which a host connects to an endpoint: that of its own service which does, else the probe's."""
-        for client in self.services_of(host):
-            if (service, endpoint) in self.connects(client):
-                return Identity(host, client.name)
-        return Identity(host, PROBE)
+        return Identity(host, self._users(host, service, endpoint)[0])
+
+    def _users(self, host: str, service: Service, endpoint: Endpoint) -> list[str]:
+        """Whose keys a host uses at an endpoint: those of its services that connect there, else the probe's."""
+        target = f"{service.name}.{endpoint.name}"
+        return [own.name for own in self.services_of(host) if target in own.connects] or [PROBE]
 
     def clients(self, service: Service, instance: str) -> list[Identity]:
         """The client keys that one instance of a service admits (its ZAP allow-list).
@@ -169,16 +206,13 @@ class Fleet:
         CZMQ's ZAP handler has one list a process, so it is the union over the service's CURVE endpoints; the
         firewall keeps hosts apart endpoint by endpoint.
         """
-        admitted = set()
-        for endpoint in service.endpoints:
-            if endpoint.curve:
-                for host in self.allowed(service, endpoint, instance):
-                    admitted.add(self.identity(host, service, endpoint))
-                    admitted |= {
-                        Identity(host, client.name)
-                        for client in self.services_of(host)
-                        if (service, endpoint) in self.connects(client)
-                    }
+        admitted = {
+            Identity(host, name)
+            for endpoint in service.endpoints
+            if endpoint.curve
+            for host in self.allowed(service, endpoint, instance)
+            for name in self._users(host, service, endpoint)
+        }
         return sorted(admitted, key=lambda identity: (identity.host, identity.name))
 
     def identities(self, host: str) -> list[Identity]:
@@ -190,10 +224,9 @@ class Fleet:
         """Where the controller keeps an identity's public key (Z85)."""
         return self.state / "curve" / identity.host / f"{identity.name}.pub"
 
-    def public_keys(self) -> dict[tuple[str, str], str]:
-        """All public keys that the controller has, by host and name."""
-        files = sorted((self.state / "curve").glob("*/*.pub"))
-        return {(path.parent.name, path.stem): path.read_text().strip() for path in files}
+    def public_keys(self) -> Mapping[tuple[str, str], str]:
+        """The public keys that the controller has, by host and name."""
+        return _PublicKeys(self.state / "curve")
 
 
 def _bracketed(address: str) -> str:

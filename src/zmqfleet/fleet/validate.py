@@ -1,15 +1,19 @@
 """Refuses wrong variables before any host is touched: each problem with file, key and the nearest right name."""
 
 import difflib
+import functools
 import hashlib
 import ipaddress
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from zmqfleet import inventory as inventory_module
+from zmqfleet.fleet.model import FleetError
 from zmqfleet.fleet.schema import check, nearest, options
+from zmqfleet.fleet.view import addresses
 from zmqfleet.inventory import Host
 
 # A name becomes a unit, a user (32 characters at most) and a directory.
@@ -19,35 +23,59 @@ _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _RESERVED = {"probe", "root", "daemon", "bin", "sys", "sync", "mail", "backup", "nobody", "sshd", "ssh", "cron",
              "dbus", "nftables", "systemd", "zmq-build", "zmqfleet-firewall"}  # fmt: skip
 _PREFIXES = ("zmq_", "zeromq_", "golang_", "firewall_", "zmqfleet_")
+_LOOKUPS_AT_ONCE = 64
 
 Problem = tuple[str, str]
 
 
 def problems(hosts: dict[str, Host], project: Path, inventory: Path) -> list[str]:
     """Everything that is wrong, one line each; empty if the fleet is as it should be."""
-
-    def line(problem: Problem) -> str:
-        key, message = problem
-        return (
-            f"{inventory_module.where_set(re.split(r'[.[]', key)[0], project, inventory)}: {key}: {message}"
-        )
-
     found = list(dict.fromkeys(_variables(hosts)))
     if not found:
         found = list(dict.fromkeys(_services(hosts, project)))
-    return [line(problem) for problem in found]
+    if not found:
+        return []
+    where = inventory_module.where_set(project, inventory)
+    elsewhere = project / "group_vars" / "all.yml"
+    return [f"{where.get(re.split(r'[.[]', key)[0], elsewhere)}: {key}: {message}" for key, message in found]
+
+
+def unresolved(hosts: dict[str, Host]) -> list[str]:
+    """The hosts whose address is a name that does not resolve, one line each."""
+
+    def problem(host: Host) -> str | None:
+        try:
+            addresses(host)
+        except FleetError as error:
+            return str(error)
+        return None
+
+    # a name server may be slow to answer, and slower not to
+    with ThreadPoolExecutor(_LOOKUPS_AT_ONCE) as pool:
+        return [line for line in pool.map(problem, hosts.values()) if line]
 
 
 def _variables(hosts: dict[str, Host]) -> Iterator[Problem]:
     declared = options()
+
+    @functools.cache
+    def unknown(name: str) -> str | None:
+        if name.startswith(_PREFIXES):
+            return f"unknown variable {name!r}; {nearest(name, declared)}"
+        close = difflib.get_close_matches(name, declared, n=1, cutoff=0.85)
+        return f"unknown variable {name!r}; did you mean {close[0]!r}?" if close else None
+
+    checked: set[tuple[str, int]] = set()
     for host in hosts.values():
         for name, value in host.variables.items():
+            # hosts with equal values share one object: a value that describes the fleet is checked once
+            if (name, id(value)) in checked:
+                continue
+            checked.add((name, id(value)))
             if name in declared:
                 yield from check(value, declared[name], name)
-            elif name.startswith(_PREFIXES):
-                yield name, f"unknown variable {name!r}; {nearest(name, declared)}"
-            elif close := difflib.get_close_matches(name, declared, n=1, cutoff=0.85):
-                yield name, f"unknown variable {name!r}; did you mean {close[0]!r}?"
+            elif message := unknown(name):
+                yield name, message
     first = next(iter(hosts.values()))
     for name, specification in declared.items():
         if specification.get("required") and name not in first.variables:
