@@ -1,5 +1,5 @@
 """pyinfra reads this before its inventory: a run that would touch no host, a success to pyinfra, ends here."""
 
-from deploys.common import refuse_what_matches_no_host
+from zmqfleet.deploys.hosts import refuse_what_matches_no_host
 
 refuse_what_matches_no_host()

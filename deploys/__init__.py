@@ -1,1 +1,5 @@
-"""One pyinfra deploy a capability; each places the resources that the host's view lists."""
+"""pyinfra's half: `converge` brings a host into its desired state; beside it, a deploy for each capability alone."""
+
+from zmqfleet.deploys.place import converge
+
+__all__ = ["converge"]

@@ -5,9 +5,10 @@ from pathlib import Path
 
 __version__ = "0.1.0"
 
-# In a wheel the roles lie inside the package; in a checkout beside src/.
-_PACKAGE = Path(__file__).resolve().parent
-ROLES = next(p for p in (_PACKAGE / "roles", _PACKAGE.parents[1] / "roles") if p.is_dir())
+# A wheel has the roles in its collection, beside the package; a checkout, and the collection alone, beside src/.
+_BESIDE = Path(__file__).resolve().parents[1]
+_COLLECTIONS = (_BESIDE / "ansible_collections" / "zmqfleet" / "core", _BESIDE.parent)
+ROLES = next(path / "roles" for path in _COLLECTIONS if (path / "roles").is_dir())
 
 
 def default_project() -> Path:

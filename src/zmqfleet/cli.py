@@ -1,6 +1,7 @@
 """The zmqfleet command. Exit statuses: 0 all well, 1 a check said no, 2 wrong input or could not tell."""
 
 import json
+import shlex
 import shutil
 import sys
 from collections.abc import Callable
@@ -10,9 +11,10 @@ from typing import Any
 import click
 import yaml
 
-from zmqfleet import __version__, default_inventory, default_project, fleet, lab, probe
+from zmqfleet import __version__, default_inventory, default_project, drift, fleet, lab, probe, retire
+from zmqfleet import project as projects
 from zmqfleet.fleet.validate import unresolved
-from zmqfleet.probe import plan
+from zmqfleet.view import view_of
 
 
 class _Failure(click.ClickException):
@@ -69,22 +71,32 @@ def main() -> None:
 
 
 @main.command()
+@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+def init(directory: Path) -> None:
+    """Write a new project into DIR: inventory, variables, an example service, and both engines' files."""
+    try:
+        projects.init(directory)
+    except projects.ProjectError as error:
+        raise _Failure(str(error)) from None
+    click.echo(
+        f"{directory}: a project with an example service; next:\n"
+        f"  cd {shlex.quote(str(directory))}\n"
+        "  zmqfleet lab up                   hosts to try it on (root); README.md says how to use your own\n"
+        "  pyinfra -y inventory deploy.py    converge them, or: ansible-playbook site.yml\n"
+        "  zmqfleet probe                    who reaches whom"
+    )
+
+
+@main.command()
 @_PROJECT
 @_INVENTORY
 def validate(project: Path | None, inventory: Path | None) -> None:
     """Check inventory and variables; touches no host."""
     found = _fleet(project, inventory)
-    if lines := unresolved(found.hosts):
+    if lines := unresolved(found):
         raise _Failure("\n".join(lines))
     endpoints = sum(len(service.endpoints) for service in found.services.values())
     click.echo(f"ok: {len(found.hosts)} hosts, {len(found.services)} services, {endpoints} endpoints")
-
-
-def _view(found: fleet.Fleet, host: str) -> fleet.View:
-    try:
-        return fleet.view(found, host)
-    except fleet.FleetError as error:
-        raise _Failure(str(error)) from None
 
 
 @main.command()
@@ -95,14 +107,52 @@ def _view(found: fleet.Fleet, host: str) -> fleet.View:
 def view(host: str, as_json: bool, project: Path | None, inventory: Path | None) -> None:
     """Print what HOST will be: packages, users, files, units, ruleset, peers, expected probe cells."""
     found = _fleet(project, inventory)
-    data = _view(found, host).as_dict()
-    keys = ("destination", "service", "endpoint", "socket", "mechanism", "credentials", "expected")
-    cells = plan.cells(found, found.public_keys())
-    data["probe"] = [{key: getattr(cell, key) for key in keys} for cell in cells if cell.source == host]
+    try:
+        data = view_of(found, host)
+    except fleet.FleetError as error:
+        raise _Failure(str(error)) from None
     if as_json:
         click.echo(json.dumps(data, indent=2))
     else:
         click.echo(yaml.dump(data, Dumper=_Dumper, sort_keys=False, width=110), nl=False)
+
+
+@main.command("drift")
+@click.argument("hosts", nargs=-1)
+@click.option("--json", "as_json", is_flag=True, help="JSON instead of text.")
+@_PROJECT
+@_INVENTORY
+def drift_command(
+    hosts: tuple[str, ...], as_json: bool, project: Path | None, inventory: Path | None
+) -> None:
+    """Say what differs between HOSTS (all of them, or names and groups) and what is declared; changes nothing.
+
+    One command a host, over ssh, all hosts in parallel. Exit status: 0 nothing, 1 something, 2 could not tell.
+    """
+    found = _fleet(project, inventory)
+    try:
+        report = drift.look(found, hosts)
+    except fleet.FleetError as error:
+        raise _Failure(str(error)) from None
+    click.echo(json.dumps(report.as_json(), indent=2) if as_json else report.as_text())
+    sys.exit(report.exit_status)
+
+
+@main.command("retire")
+@click.argument("host")
+@_PROJECT
+@_INVENTORY
+def retire_command(host: str, project: Path | None, inventory: Path | None) -> None:
+    """Empty HOST, which leaves the fleet: its services, keys, rules, users. Then take it out of the inventory.
+
+    Packages, the Go toolchain and the services' own state stay. The others forget its keys when they are converged.
+    """
+    found = _fleet(project, inventory)
+    try:
+        retire.retire(found, host, click.echo)
+    except fleet.FleetError as error:
+        raise _Failure(str(error)) from None
+    click.echo(f"{host}: empty; take it out of {found.inventory}, then converge the others")
 
 
 @main.command("probe")

@@ -4,12 +4,13 @@ Ansible sets trim_blocks, prints None as nothing and keeps the final newline
 (ansible-core 2.19, `template` action and `Templar`).
 """
 
+import functools
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, StrictUndefined, Template
 
 from zmqfleet import ROLES
 
@@ -34,11 +35,18 @@ def template_path(role: str, name: str) -> Path:
 
 def render(role: str, name: str, variables: Mapping[str, Any]) -> str:
     """The text of a role's template. Raises jinja2.TemplateError, as for an undefined variable."""
-    text = template_path(role, name).read_text()
-    result = _ENVIRONMENT.from_string(text).render(variables)
+    template, newlines = _template(template_path(role, name))
+    result = template.render(variables)
     # final newlines that Jinja, or a block at the end, swallowed are given back as Ansible does: up to the
     # template's own number, counting those that a value at the end brought along
-    return result + "\n" * (_final_newlines(text) - _final_newlines(result))
+    return result + "\n" * (newlines - _final_newlines(result))
+
+
+@functools.cache
+def _template(path: Path) -> tuple[Template, int]:
+    """A template, compiled once for all hosts, and how many newlines it ends with."""
+    text = path.read_text()
+    return _ENVIRONMENT.from_string(text), _final_newlines(text)
 
 
 def _final_newlines(text: str) -> int:

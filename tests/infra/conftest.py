@@ -1,5 +1,6 @@
-"""Every host against its view: the tests' parameters are the view's resources, so nothing is stated here again.
+"""Every host against its desired state: the tests' parameters are its resources, so nothing is stated here again.
 
+Hosts are read by their own commands, never by those of zmqfleet.
 The inventory is chosen as everywhere: ZMQFLEET_PROJECT, ZMQFLEET_INVENTORY, else the lab.
 """
 
@@ -17,19 +18,42 @@ import testinfra
 from testinfra.host import Host
 
 from zmqfleet import default_inventory, default_project
-from zmqfleet.fleet import Fleet, FleetError, View, load
-from zmqfleet.fleet import view as derive_view
-from zmqfleet.fleet.view import release
+from zmqfleet.capabilities.firewall import rules, ruleset
+from zmqfleet.desired import parts
+from zmqfleet.fleet import Fleet, FleetError, load
+from zmqfleet.releases import release
+from zmqfleet.resources import Directory, File, Key, Link, Package, Resource, Unit, User
 
 Cases = list[tuple[str, Any]]
 
 
+@dataclass(frozen=True)
+class Declared:
+    """What a host is to have."""
+
+    fleet: Fleet
+    host: str
+    resources: tuple[Resource, ...]
+    capabilities: frozenset[str]
+
+    def all(self, kind: type[Any]) -> list[Any]:
+        """Its resources of a kind."""
+        return [one for one in self.resources if isinstance(one, kind)]
+
+
+def _of(fleet: Fleet, host: str) -> Declared:
+    found = parts(fleet, host)
+    # a resource that several parts name is one
+    every = {(one.kind, one.name): one for part in found for one in part.resources}
+    return Declared(fleet, host, tuple(every.values()), frozenset(part.capability for part in found))
+
+
 @functools.cache
-def _declared() -> tuple[Fleet, dict[str, View]]:
-    """The fleet and all views."""
+def _declared() -> dict[str, Declared]:
+    """All hosts of the fleet."""
     project = default_project()
     fleet = load(project, default_inventory(project))
-    return fleet, {name: derive_view(fleet, name) for name in fleet.hosts}
+    return {name: _of(fleet, name) for name in fleet.hosts}
 
 
 def pytest_configure() -> None:
@@ -40,37 +64,42 @@ def pytest_configure() -> None:
         raise pytest.UsageError(str(error)) from None
 
 
-def _paths(kind: str) -> Callable[[Fleet, View], Cases]:
-    return lambda _, view: [(item.path, item) for item in view.all(kind)]
+def _named(kind: type[Any]) -> Callable[[Declared], Cases]:
+    return lambda declared: [(one.path, one) for one in declared.all(kind)]
 
 
-def _names(kind: str) -> Callable[[Fleet, View], Cases]:
-    return lambda _, view: [(item.name, item) for item in view.all(kind)]
+def _listening(declared: Declared) -> Cases:
+    services = declared.fleet.services_of(declared.host)
+    return [
+        (f"{one.name}.{endpoint.name}", (one, endpoint)) for one in services for endpoint in one.endpoints
+    ]
 
 
-def _releases(fleet: Fleet, view: View) -> Cases:
-    built = [service for service in fleet.services.values() if service.build and view.host == fleet.builder]
+def _builds(declared: Declared) -> Cases:
+    fleet = declared.fleet
+    built = [one for one in fleet.services.values() if one.build and declared.host == fleet.builder]
     return [(service.name, release(fleet, service)) for service in built]
 
 
 # What a test asks for by an argument's name, it gets once for each such thing of each host, under this id.
-_KINDS: dict[str, Callable[[Fleet, View], Cases]] = {
-    "package": lambda _, view: [(name, name) for name in view.all("packages")],
-    "user": _names("users"),
-    "directory": _paths("directories"),
-    "exact_directory": lambda _, view: [(one.path, one) for one in view.all("directories") if one.exact],
-    "file": _paths("files"),
-    "link": _paths("links"),
-    "unit": _names("units"),
-    "restarted_unit": lambda _, view: [(one.name, one) for one in view.all("units") if one.restarted_by],
-    "service": lambda fleet, view: [(s.name, s) for s in fleet.services_of(view.host)],
-    "listening": lambda _, view: [(f"{one['service']}.{one['endpoint']}", one) for one in view.listening],
-    "identity": lambda fleet, view: [(one.name, one) for one in fleet.identities(view.host)],
-    "build": _releases,
-    "ruleset": lambda _, view: [("ruleset", view.ruleset)],
-    "libzmq": lambda _, view: [("libzmq", "libzmq.so.5")] if "zeromq" in view.capabilities else [],
-    "golang": lambda fleet, view: (
-        [("go", fleet.hosts[view.host].variables)] if "golang" in view.capabilities else []
+_KINDS: dict[str, Callable[[Declared], Cases]] = {
+    "package": _named(Package),
+    "user": _named(User),
+    "directory": _named(Directory),
+    "exact_directory": lambda declared: [(d.path, d) for d in declared.all(Directory) if d.only is not None],
+    "file": _named(File),
+    "link": _named(Link),
+    "key": _named(Key),
+    "unit": lambda declared: [(one.name, one) for one in declared.all(Unit)],
+    "restarted_unit": lambda declared: [(u.name, u) for u in declared.all(Unit) if u.restarted_by],
+    "service": lambda declared: [(s.name, s) for s in declared.fleet.services_of(declared.host)],
+    "listening": _listening,
+    "identity": lambda declared: [(one.name, one) for one in declared.fleet.identities(declared.host)],
+    "build": _builds,
+    "table": lambda declared: [("table", ruleset(rules(declared.fleet, declared.host)))],
+    "libzmq": lambda declared: [("libzmq", "libzmq.so.5")] if "zeromq" in declared.capabilities else [],
+    "golang": lambda declared: (
+        [("go", declared.fleet.hosts[declared.host].variables)] if "golang" in declared.capabilities else []
     ),
 }
 
@@ -78,13 +107,12 @@ _KINDS: dict[str, Callable[[Fleet, View], Cases]] = {
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """One test for each host and resource."""
     for kind in _KINDS.keys() & set(metafunc.fixturenames):
-        fleet, views = _declared()
         metafunc.parametrize(
             ("hostname", kind),
             [
                 pytest.param(name, item, id=f"{name}-{label}")
-                for name, view in views.items()
-                for label, item in _KINDS[kind](fleet, view)
+                for name, declared in _declared().items()
+                for label, item in _KINDS[kind](declared)
             ],
         )
 
@@ -149,7 +177,7 @@ class Connections:
 @pytest.fixture(scope="session")
 def fleet() -> Fleet:
     """The fleet."""
-    return _declared()[0]
+    return next(iter(_declared().values())).fleet
 
 
 @pytest.fixture(scope="session")
@@ -168,9 +196,9 @@ def host(connections: Connections, hostname: str) -> Host:
 
 
 @pytest.fixture
-def view(hostname: str) -> View:
-    """The view of this test's host."""
-    return _declared()[1][hostname]
+def declared(hostname: str) -> Declared:
+    """What this test's host is to have."""
+    return _declared()[hostname]
 
 
 @dataclass(frozen=True)
@@ -181,7 +209,7 @@ class Entry:
     mode: str
     owner: str
     group: str
-    changed: int
+    changed: float
     sha256: str | None
 
 
@@ -191,13 +219,14 @@ def entries_of(connections: Connections) -> Callable[[str], dict[str, Entry]]:
 
     @functools.cache
     def look(name: str) -> dict[str, Entry]:
-        host, view = connections.to(name), _declared()[1][name]
-        files = [file.path for file in view.all("files")]
-        paths = [*files, *(one.path for kind in ("directories", "links") for one in view.all(kind))]
+        host, declared = connections.to(name), _declared()[name]
+        files = [one.path for one in declared.all(File)]
+        keys = [path for key in declared.all(Key) for path in (key.secret_file, key.public_file)]
+        others = [one.path for one in (*declared.all(Directory), *declared.all(Link))]
+        paths = [*files, *keys, *others]
         stat = host.run(shlex.join(["stat", "-c", "%n|%F|%a|%U|%G|%Y", *paths]))
-        # secret keys are not read, not even for a digest
-        readable = [file.path for file in view.all("files") if file.mode != "400"]
-        sums = host.run(shlex.join(["sha256sum", *readable]))
+        # keys are not read, not even for a digest
+        sums = host.run(shlex.join(["sha256sum", *files]))
         digests = {
             path: digest for digest, path in (line.split("  ", 1) for line in sums.stdout.splitlines())
         }

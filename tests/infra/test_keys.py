@@ -34,8 +34,3 @@ def test_key_pair_fits_and_the_controller_has_its_public_half(
         "certificate": expected,
         "certificate has a secret": False,
     }
-
-
-def test_secret_key_is_for_root_alone(host: Host, identity: Identity) -> None:
-    file = host.file(identity.secret_file)
-    assert (file.is_file, file.mode, file.user, file.group) == (True, 0o400, "root", "root")

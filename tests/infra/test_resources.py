@@ -6,16 +6,17 @@ from pathlib import Path
 import pytest
 from testinfra.host import Host
 
-from zmqfleet.fleet import View
-from zmqfleet.fleet.view import Directory, File, Link, Release, User
+from zmqfleet.fleet.model import BUILD
+from zmqfleet.releases import Release
+from zmqfleet.resources import Artefact, Directory, File, Inline, Key, Link, Made, Package, User
 
 _SYSTEM_UIDS = range(1, 1000)
-# what the controller cannot say the content of; test_keys.py and the builds' test look at these
-_MADE_ON_HOSTS = ("born", "build", "sources")
 
 
-def test_package_is_installed(host: Host, package: str) -> None:
-    assert host.package(package).is_installed
+def test_package_is_installed(host: Host, package: Package) -> None:
+    name = package.on(host.system_info.release.partition(".")[0])
+    assert name, "no package is known for this release"
+    assert host.package(name).is_installed
 
 
 def test_user_is_a_system_user_without_login(host: Host, user: User) -> None:
@@ -33,32 +34,30 @@ def test_directory_is_as_declared(directory: Directory, entries: dict) -> None:
     _assert_entry(directory, entries, "directory")
 
 
-def test_exact_directory_holds_the_declared_files_only(
-    host: Host, view: View, exact_directory: Directory
-) -> None:
-    inside = host.check_output("find %s -mindepth 1", exact_directory.path).splitlines()
-    declared = [
-        file.path for file in view.all("files") if Path(file.path).parent == Path(exact_directory.path)
-    ]
-    assert sorted(inside) == sorted(declared)
+def test_exact_directory_holds_the_declared_entries_only(host: Host, exact_directory: Directory) -> None:
+    inside = host.check_output("find %s -mindepth 1 -printf '%%P\\n'", exact_directory.path).splitlines()
+    assert sorted(inside) == sorted(exact_directory.only or ())
 
 
 def test_file_is_as_declared(host: Host, file: File, entries: dict) -> None:
     _assert_entry(file, entries, "regular file")
-    if file.source is not None:
-        assert file.source.is_file(), f"{file.source}: the artefact is not on the controller"
-        assert entries[file.path].sha256 == _sha256(file.source.read_bytes())
-    elif file.content is not None:
-        if entries[file.path].sha256 != _sha256(file.content.encode()):
+    content = file.content
+    if isinstance(content, Artefact):
+        _assert_artefact(content.path, content.sha256, entries[file.path].sha256)
+    elif isinstance(content, Inline):
+        if entries[file.path].sha256 != _sha256(content.data):
             # what not everybody may read on the host is not for a log either
-            assert file.mode.endswith("4") or file.mode.endswith("5"), "its content differs"
-            assert host.file(file.path).content_string == file.content
-    elif not file.origin.startswith(_MADE_ON_HOSTS):
-        pytest.fail(
-            f"{file.path}: the {file.origin} is not known here; provision all hosts once, so that their public keys "
-            "are collected",
-            pytrace=False,
-        )
+            assert not content.secret, "its content differs"
+            assert host.file(file.path).content == content.data
+    elif not isinstance(content, Made):
+        pytest.fail(f"{file.path}: {content.why}", pytrace=False)
+
+
+def test_key_is_for_root_alone_and_its_public_half_for_all(key: Key, entries: dict) -> None:
+    for path, mode in ((key.secret_file, "400"), (key.public_file, "644")):
+        assert path in entries, f"{path} does not exist"
+        found = entries[path]
+        assert (found.kind, found.mode, found.owner, found.group) == ("regular file", mode, "root", "root")
 
 
 def test_link_leads_to_its_target(host: Host, link: Link) -> None:
@@ -66,11 +65,17 @@ def test_link_leads_to_its_target(host: Host, link: Link) -> None:
     assert host.file(link.path).exists, "its target does not exist"
 
 
-def test_build_is_of_these_sources_and_what_the_controller_has(build: Release, entries: dict) -> None:
+def test_build_is_of_these_sources_and_what_the_controller_knows(build: Release, entries: dict) -> None:
     assert build.archive is not None
-    assert entries[build.archive_on_builder].sha256 == _sha256(build.archive)
-    assert build.artifact.is_file(), f"{build.artifact}: was not fetched"
-    assert entries[build.on_builder].sha256 == _sha256(build.artifact.read_bytes())
+    assert entries[f"{BUILD}/sources/{build.archive.name}.tar"].sha256 == _sha256(build.archive.data)
+    _assert_artefact(build.artifact, build.sha256, entries[build.on_builder].sha256)
+
+
+def _assert_artefact(kept: Path, known: str | None, found: str | None) -> None:
+    assert known, f"{kept}: its digest is not known here; provision the build host once"
+    assert found == known
+    # it is on the controller only if a run has placed it from here
+    assert not kept.exists() or found == _sha256(kept.read_bytes())
 
 
 def _assert_entry(declared: Directory | File, entries: dict, kind: str) -> None:

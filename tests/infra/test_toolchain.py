@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from testinfra.host import Host
 
-from zmqfleet.fleet.view import golang_env
+from zmqfleet.capabilities.golang import settings as declared_settings
 
 # A login shell, a systemd unit and cron's environment get PATH and HOME in three different ways, or not at all.
 _CONTEXTS = {
@@ -19,7 +19,7 @@ _CONTEXTS = {
 
 @pytest.mark.parametrize("context", _CONTEXTS)
 def test_go_has_its_version_and_settings_everywhere(host: Host, golang: dict[str, Any], context: str) -> None:
-    settings = golang_env(golang)
+    settings = declared_settings(golang)
     assert settings
     go = "go version && go env -json " + shlex.join(settings)
     cron_go = go.replace("go ", "/usr/local/go/bin/go ")

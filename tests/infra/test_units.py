@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from testinfra.host import Host
 
-from zmqfleet.fleet import Fleet, Service, View
-from zmqfleet.fleet.view import Unit, release
+from zmqfleet.fleet import Endpoint, Fleet, Service
+from zmqfleet.releases import release
+from zmqfleet.resources import File, Unit
 
 _EXPOSURE_LIMIT = 1.5  # of systemd-analyze security: up to 2.0 is "OK", 10.0 is no sandbox at all
 # Options that `systemctl show` prints under other names or in forms of their own.
@@ -30,10 +31,11 @@ def test_unit_is_enabled_and_active(host: Host, unit: Unit) -> None:
     assert found["NeedDaemonReload"] == "no", "systemd has not read the unit's file since it changed"
 
 
-def test_systemd_applies_every_option_of_the_unit(host: Host, view: View, service: Service) -> None:
+def test_systemd_applies_every_option_of_the_unit(host: Host, declared: Any, service: Service) -> None:
     unit = f"{service.name}.service"
     found = host.service(unit).systemd_properties
-    text = next(file.content for file in view.all("files") if file.path == f"/etc/systemd/system/{unit}")
+    path = f"/etc/systemd/system/{unit}"
+    text = next(file.content.data.decode() for file in declared.all(File) if file.path == path)
     section = text.partition("[Service]\n")[2].partition("\n[")[0]
     options = dict(line.split("=", 1) for line in section.splitlines() if re.match(r"\w+=", line))
     options = {key: value for key, value in options.items() if key not in _PRINTED_OTHERWISE}
@@ -91,19 +93,19 @@ def test_process_started_after_what_restarts_it_changed(
     assert [path for path in restarted_unit.restarted_by if entries[path].changed > started] == []
 
 
-def test_endpoint_listens_where_it_is_declared(host: Host, fleet: Fleet, listening: dict[str, Any]) -> None:
-    found = _listening(host, fleet.services[listening["service"]])
-    assert any(_is_at(address, listening) for kind, address in found if kind == "tcp"), f"only: {found}"
+def test_endpoint_listens_where_it_is_declared(host: Host, listening: tuple[Service, Endpoint]) -> None:
+    service, endpoint = listening
+    found = _listening(host, service)
+    assert any(_is_at(address, endpoint) for kind, address in found if kind == "tcp"), f"only: {found}"
 
 
-def test_process_listens_nowhere_else(host: Host, view: View, service: Service) -> None:
-    declared = [one for one in view.listening if one["service"] == service.name]
+def test_process_listens_nowhere_else(host: Host, service: Service) -> None:
     found = _listening(host, service)
     assert found, "listens nowhere"
     assert [
         (kind, address)
         for kind, address in found
-        if kind != "tcp" or not any(_is_at(address, one) for one in declared)
+        if kind != "tcp" or not any(_is_at(address, one) for one in service.endpoints)
     ] == []
 
 
@@ -134,8 +136,8 @@ def _listening(host: Host, service: Service) -> list[tuple[str, str]]:
     return [(line.split()[0], line.split()[4]) for line in lines if f",pid={pid}," in line]
 
 
-def _is_at(address: str, declared: dict[str, Any]) -> bool:
+def _is_at(address: str, endpoint: Endpoint) -> bool:
     where, port = address.rsplit(":", 1)
-    bind = declared["address"]
+    bind = endpoint.bind
     wanted = _EVERY_ADDRESS if bind == "*" else {f"[{bind}]" if ":" in bind else bind}
-    return where in wanted and int(port) == declared["port"]
+    return where in wanted and int(port) == endpoint.port

@@ -3,7 +3,10 @@
 from pathlib import Path
 
 import pytest
+from host_model import modelled
 from team_project import Project
+
+__all__ = ["modelled", "project"]
 
 
 @pytest.fixture

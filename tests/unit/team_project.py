@@ -1,8 +1,16 @@
 """A project made from scratch: group_vars, an inventory and one Go module, nothing else."""
 
+import copy
+import functools
 from pathlib import Path
+from typing import Any
 
 import yaml
+
+from zmqfleet import inventory
+from zmqfleet.fleet import Fleet, validate
+from zmqfleet.fleet.model import service_from
+from zmqfleet.inventory import Host
 
 SERVICE = {
     "name": "quotes",
@@ -76,3 +84,20 @@ class Project:
     @property
     def arguments(self) -> list[str]:
         return ["--project", str(self.root), "--inventory", str(self.inventory)]
+
+
+_defaults = functools.cache(inventory.defaults)
+
+
+def fleet_of(root: Path, groups: dict[str, list[str]], services: list[dict[str, Any]]) -> Fleet | list[str]:
+    """The fleet of these hosts (by their groups) and services; or what is wrong with it, where it would be refused."""
+    variables = {**_defaults(), "zmq_services": copy.deepcopy(services)}
+    hosts = {
+        name: Host(name, f"192.0.2.{number}", tuple(sorted({"all", *of})), variables)
+        for number, (name, of) in enumerate(sorted(groups.items()), 1)
+    }
+    where = root / "inventories" / "production"
+    if problems := validate.problems(hosts, root, where):
+        return problems
+    entries = variables["zmq_services"]
+    return Fleet(root, where, hosts, {entry["name"]: service_from(entry) for entry in entries})

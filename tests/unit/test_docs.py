@@ -20,6 +20,7 @@ PAGES = [
     *sorted(ROOT.glob("*.md")),
     *sorted(ROOT.glob("docs/*.md")),
     *sorted(ROOT.glob("examples/*/README.md")),
+    *sorted(ROOT.glob("roles/*/README.md")),
     ROOT / "inventories" / "example" / "README.md",
 ]
 # In a block at the start of a line, perhaps after a prompt; or a code span of its own.

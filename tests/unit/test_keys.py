@@ -1,16 +1,14 @@
 """What a host shows as its public keys is kept under the fleet's names, or not at all."""
 
-import json
-import os
+import re
 import stat
-import subprocess
 from pathlib import Path
 
 import pytest
-import yaml
 from team_project import CLIENT, SERVICE, Project
 
-from zmqfleet import fleet
+from zmqfleet import fleet, locking
+from zmqfleet.converge import Answer, HostError, HostRun
 from zmqfleet.fleet import Fleet, FleetError, Identity, keys
 
 PROBE = "Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID"
@@ -30,29 +28,32 @@ def state(found: Fleet) -> dict[str, str]:
 
 
 def test_the_keys_of_a_host_are_kept_by_their_names(found: Fleet) -> None:
-    assert keys.store(found, "broker1", {"probe": PROBE, "quotes": QUOTES})
+    keys.learn(found, "broker1", {"probe": PROBE, "quotes": QUOTES})
     assert state(found) == {
         "curve/broker1/probe.pub": f"{PROBE}\n",
         "curve/broker1/quotes.pub": f"{QUOTES}\n",
     }
     mode = found.public_key_file(Identity("broker1", "quotes")).stat().st_mode
     assert stat.S_IMODE(mode) & 0o444 == 0o444
-    assert not keys.store(found, "broker1", {"probe": PROBE, "quotes": QUOTES})
+    before = found.public_key_file(Identity("broker1", "quotes")).stat()
+    keys.learn(found, "broker1", {"probe": PROBE, "quotes": QUOTES})
+    after = found.public_key_file(Identity("broker1", "quotes")).stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns), "nothing was new"
 
 
 def test_a_key_that_was_made_anew_replaces_the_one_before(found: Fleet) -> None:
-    keys.store(found, "broker1", {"probe": PROBE, "quotes": QUOTES})
-    assert keys.store(found, "broker1", {"probe": PROBE, "quotes": OTHER})
+    keys.learn(found, "broker1", {"probe": PROBE, "quotes": QUOTES})
+    keys.learn(found, "broker1", {"probe": PROBE, "quotes": OTHER})
     assert keys.kept(found, "broker1") == {"probe": PROBE, "quotes": OTHER}
 
 
 @pytest.mark.parametrize("name", ["../broker1/quotes", "/{root}/stolen", "quotes-client", "../../x"])
 def test_a_name_that_is_not_of_the_fleet_is_refused(found: Fleet, tmp_path: Path, name: str) -> None:
-    keys.store(found, "broker1", {"probe": PROBE, "quotes": QUOTES})
+    keys.learn(found, "broker1", {"probe": PROBE, "quotes": QUOTES})
     before, files = state(found), sorted(tmp_path.rglob("*"))
     shown = {"probe": OTHER[::-1], "quotes": OTHER, name.format(root=tmp_path): OTHER[::-1]}
     with pytest.raises(FleetError, match=r"broker2: shows a key named .* but has probe, quotes only"):
-        keys.store(found, "broker2", shown)
+        keys.learn(found, "broker2", shown)
     assert state(found) == before
     assert sorted(tmp_path.rglob("*")) == files
 
@@ -63,70 +64,52 @@ def test_a_name_that_is_not_of_the_fleet_is_refused(found: Fleet, tmp_path: Path
 )
 def test_what_is_no_key_is_refused(found: Fleet, key: str) -> None:
     with pytest.raises(FleetError, match=r"broker1: its key quotes is .*, not 40 characters of Z85; remove"):
-        keys.store(found, "broker1", {"probe": PROBE, "quotes": key})
+        keys.learn(found, "broker1", {"probe": PROBE, "quotes": key})
     assert state(found) == {}
 
 
 def test_the_key_of_another_host_is_refused(found: Fleet) -> None:
-    keys.store(found, "broker1", {"probe": PROBE, "quotes": QUOTES})
+    keys.learn(found, "broker1", {"probe": PROBE, "quotes": QUOTES})
     before = state(found)
     with pytest.raises(FleetError, match="broker2: its key probe is that of quotes on broker1; remove"):
-        keys.store(found, "broker2", {"probe": QUOTES, "quotes": OTHER})
+        keys.learn(found, "broker2", {"probe": QUOTES, "quotes": OTHER})
     assert state(found) == before
 
 
 def test_one_key_under_two_names_is_refused(found: Fleet) -> None:
     with pytest.raises(FleetError, match="broker1: its key quotes is that of probe on broker1"):
-        keys.store(found, "broker1", {"probe": PROBE, "quotes": PROBE})
-    keys.store(found, "broker1", {"probe": PROBE, "quotes": QUOTES})
+        keys.learn(found, "broker1", {"probe": PROBE, "quotes": PROBE})
+    keys.learn(found, "broker1", {"probe": PROBE, "quotes": QUOTES})
     with pytest.raises(FleetError, match="broker1: its key quotes is that of probe on broker1"):
-        keys.store(found, "broker1", {"probe": PROBE, "quotes": PROBE})
+        keys.learn(found, "broker1", {"probe": PROBE, "quotes": PROBE})
 
 
 def test_a_key_moves_with_its_service(project: Project, found: Fleet) -> None:
-    keys.store(found, "broker1", {"probe": PROBE, "quotes": QUOTES})
+    keys.learn(found, "broker1", {"probe": PROBE, "quotes": QUOTES})
     project.write(zmq_services=[{**SERVICE, "hosts": "strangers"}, CLIENT])
     moved = fleet.load(project.root, project.inventory)
-    assert keys.store(moved, "stranger1", {"probe": OTHER, "quotes": QUOTES})
+    keys.learn(moved, "stranger1", {"probe": OTHER, "quotes": QUOTES})
+    assert keys.kept(moved, "stranger1") == {"probe": OTHER, "quotes": QUOTES}
 
 
-def test_a_missing_key_is_refused_but_in_a_dry_run(found: Fleet) -> None:
-    with pytest.raises(FleetError, match="broker1: has no key quotes"):
-        keys.store(found, "broker1", {"probe": PROBE})
-    assert keys.store(found, "broker1", {"probe": PROBE}, dry=True)
-    assert state(found) == {}
+def test_a_key_that_is_not_there_yet_is_missed_by_nobody(found: Fleet) -> None:
+    keys.learn(found, "broker1", {"probe": PROBE})
+    assert keys.kept(found, "broker1") == {"probe": PROBE, "quotes": None}
 
 
-def test_ansible_refuses_the_keys_of_one_host_and_keeps_those_of_the_others(
-    project: Project, found: Fleet
-) -> None:
-    keys.store(found, "broker1", {"probe": PROBE, "quotes": QUOTES})
+def test_a_run_refuses_the_keys_of_one_host_and_keeps_those_of_the_others(found: Fleet) -> None:
+    keys.learn(found, "broker1", {"probe": PROBE, "quotes": QUOTES})
     before = state(found)
-    shown = {
-        "broker2": {"probe": OTHER[::-1], "quotes": OTHER, "../broker1/quotes": OTHER},
-        "stranger1": {"probe": PROBE[::-1]},
-    }
-    tasks = [
-        {"fleet": {"public_keys": shown}, "register": "data"},
-        {"copy": {"dest": str(project.root / "refused"), "content": "{{ data.refused | to_json }}"}},
-    ]
-    playbook = project.root / "site.yml"
-    playbook.write_text(yaml.safe_dump([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]))
-    plugins = Path(__file__).parents[2] / "plugins"
-    done = subprocess.run(
-        ["ansible-playbook", "-i", project.inventory, playbook],
-        env={
-            **os.environ,
-            "ANSIBLE_ACTION_PLUGINS": str(plugins / "action"),
-            "ANSIBLE_LIBRARY": str(plugins / "modules"),
-        },
-        cwd=project.root,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    holder = locking.Holder("machine", 1, "1", "me@here")
+
+    def read(host: str, *shown: str) -> None:
+        reading = HostRun(found, host, holder).read()
+        next(reading)
+        lines = ["== zmqfleet key", *shown, "== zmqfleet end"]
+        with pytest.raises(StopIteration):
+            reading.send(Answer(True, "\n".join(lines), ""))
+
+    with pytest.raises(HostError, match=re.escape("broker2: shows a key named '../broker1/quotes'")):
+        read("broker2", f"probe|{OTHER[::-1]}", f"quotes|{OTHER}", f"../broker1/quotes|{OTHER}")
+    read("stranger1", f"probe|{PROBE[::-1]}")
     assert state(found) == {**before, "curve/stranger1/probe.pub": f"{PROBE[::-1]}\n"}
-    assert done.returncode == 0, done.stdout
-    refused = json.loads((project.root / "refused").read_text())
-    assert list(refused) == ["broker2"]
-    assert "'../broker1/quotes'" in refused["broker2"]

@@ -1,6 +1,8 @@
 """molecule passes over what it does not find: no step of ours may be such."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -44,3 +46,21 @@ def test_the_fleets_scenario_reboots_and_drifts() -> None:
     reboot, drift = steps.index("side_effect reboot.yml"), steps.index("side_effect drift.yml")
     assert steps[reboot + 1] == "verify"
     assert steps[drift + 1 : drift + 3] == ["idempotence", "verify"]
+
+
+def test_login_enters_a_host_of_the_scenarios_lab(monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = config("firewall", monkeypatch).driver
+    options = driver.login_options("broker1")
+    assert driver.login_cmd_template.format(**options) == (
+        f'ssh -F "{ROOT}/.zmqfleet/molecule-firewall/lab/ssh_config" broker1'
+    )
+
+
+def test_molecule_works_by_its_path_alone() -> None:
+    """Where .venv/bin is not on PATH, from which it would start ansible-config and others."""
+    molecule = Path(sys.executable).with_name("molecule")
+    command = [str(molecule), "list", "--scenario-name", "firewall", "--format", "plain"]
+    alone = {"PATH": "/usr/bin:/bin", "HOME": os.environ["HOME"]}
+    done = subprocess.run(command, cwd=ROOT, env=alone, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert {line.split()[-3] for line in done.stdout.splitlines()} == {"firewall"}

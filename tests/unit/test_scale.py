@@ -16,6 +16,7 @@ from click.testing import CliRunner
 from team_project import CLIENT, HOSTS, SERVICE, Project
 
 from zmqfleet import fleet, inventory
+from zmqfleet.capabilities import Part
 from zmqfleet.cli import main
 from zmqfleet.fleet import Endpoint, Fleet, Identity, Service, model, validate
 from zmqfleet.inventory import Host
@@ -213,17 +214,17 @@ def test_addresses_that_do_not_resolve_are_refused_by_name(
     )
 
 
-def test_validate_looks_up_each_name_once_and_derives_no_view(
+def test_validate_looks_up_each_name_once_and_derives_no_desired_state(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = names(monkeypatch, {"broker2": "192.0.2.3", "gateway1": "192.0.2.4"})
-    views = counted(monkeypatch, fleet, "view")
+    derived = counted(monkeypatch, Part, "__init__")
     text = project.hosts.read_text()
     project.hosts.write_text(text.replace("192.0.2.3", "broker2").replace("192.0.2.4", "gateway1"))
     run = CliRunner().invoke(main, ["validate", *project.arguments])
     assert (run.exit_code, run.output) == (0, "ok: 5 hosts, 2 services, 4 endpoints\n")
     assert sorted(asked) == ["broker2", "gateway1"]
-    assert views == []
+    assert derived == []
 
 
 # --- groups

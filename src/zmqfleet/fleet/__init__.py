@@ -1,27 +1,27 @@
-"""The fleet model: hosts, services, endpoints, and who may talk to whom; validated, with each host's view."""
+"""The fleet model: hosts, services, endpoints, and who may talk to whom; validated."""
 
 from pathlib import Path
 
 from zmqfleet import inventory as _inventory
 from zmqfleet.fleet.model import Endpoint, Fleet, FleetError, Identity, Service, service_from
-from zmqfleet.fleet.validate import problems
-from zmqfleet.fleet.view import View, view
+from zmqfleet.fleet.validate import NO_SERVICES, problems
 
-__all__ = ["Endpoint", "Fleet", "FleetError", "Identity", "Service", "View", "load", "view"]
+__all__ = ["NO_SERVICES", "Endpoint", "Fleet", "FleetError", "Identity", "Service", "load"]
 
 
-def load(project: Path, inventory: Path) -> Fleet:
-    """Reads and validates a project's fleet.
+def load(project: Path, inventory: Path, alone: bool = False) -> Fleet:
+    """Reads and validates a project's fleet; with `alone` it may declare no services, as where a capability is used by
+    itself.
 
     Raises FleetError with one line a problem: file, key, what is wrong, nearest right name.
     """
     try:
         hosts = _inventory.load(project, inventory)
-        found = problems(hosts, project, inventory)
+        found = problems(hosts, project, inventory, alone)
     except _inventory.InventoryError as error:
         raise FleetError(str(error)) from None
     if found:
         raise FleetError("\n".join(found))
-    entries = next(iter(hosts.values())).variables["zmq_services"]
+    entries = next(iter(hosts.values())).variables.get("zmq_services", [])
     services = {entry["name"]: service_from(entry) for entry in entries}
     return Fleet(project, inventory, hosts, services)

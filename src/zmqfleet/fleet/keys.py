@@ -19,30 +19,22 @@ def kept(fleet: Fleet, host: str) -> dict[str, str | None]:
     return {name: path.read_text().strip() if path.exists() else None for name, path in files.items()}
 
 
-def store(fleet: Fleet, host: str, shown: Mapping[str, str], dry: bool = False) -> bool:
-    """Keeps the public keys, by name, that a host has shown; returns whether one is new.
+def learn(fleet: Fleet, host: str, shown: Mapping[str, str]) -> None:
+    """Keeps the public keys, by name, that a host has shown.
 
-    Raises FleetError, and keeps none of them, if one is missing, is no key, or is not the host's. With `dry` nothing
-    is written, and none is missed: it may be born in the run that is only tried.
+    Raises FleetError, and keeps none of them, if one is no key, or is not the host's.
     """
     before = kept(fleet, host)
     new = {name: key for name, key in shown.items() if before.get(name) != key}
-    problems = [] if dry else [_missing(host, name) for name in before if name not in shown]
     # a run in which nothing is new reads no other host's keys
-    problems += _wrong(fleet, host, shown, list(before)) if new else []
-    if problems:
+    if problems := list(_wrong(fleet, host, shown, list(before))) if new else []:
         raise FleetError("\n".join(problems))
-    for name, key in new.items() if not dry else ():
+    for name, key in new.items():
         path = fleet.public_key_file(Identity(host, name))
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f".{path.name}.{os.getpid()}")
         part.write_text(f"{key}\n")
         part.replace(path)
-    return bool(new)
-
-
-def _missing(host: str, name: str) -> str:
-    return f"{host}: has no key {name}, or its secret is not root's alone; see above why it was not made"
 
 
 def _wrong(fleet: Fleet, host: str, shown: Mapping[str, str], names: list[str]) -> Iterator[str]:

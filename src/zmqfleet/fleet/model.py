@@ -1,8 +1,8 @@
 """The fleet as data: which service binds which endpoints on which hosts, and who may connect."""
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from functools import cache, cached_property
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,7 @@ class Service:
     requires_env: tuple[str, ...]
     env: dict[str, str]
     limits: dict[str, int]
+    batch: int = 1
 
     @property
     def etc(self) -> str:
@@ -127,6 +128,13 @@ class Fleet:
     inventory: Path
     hosts: dict[str, Host]
     services: dict[str, Service]
+    _once: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    def once(self, name: str, make: Callable[[], Any]) -> Any:
+        """What `make` gives, made at the first call with this name and kept with the fleet."""
+        if name not in self._once:
+            self._once[name] = make()
+        return self._once[name]
 
     @property
     def environment(self) -> str:
@@ -177,10 +185,12 @@ class Fleet:
             return [] if set(endpoint.allow).isdisjoint(self.hosts[instance].groups) else [instance]
         return self._members_of_any(endpoint.allow)
 
-    @cached_property
-    def _members_of_any(self) -> Callable[[tuple[str, ...]], list[str]]:
+    def _members_of_any(self, groups: tuple[str, ...]) -> list[str]:
         """The hosts that are in any of some groups, found once for the same groups."""
-        return cache(lambda groups: sorted({host for group in groups for host in self.members(group)}))
+        found: list[str] = self.once(
+            f"members of {groups}", lambda: sorted({host for group in groups for host in self.members(group)})
+        )
+        return found
 
     def connects(self, service: Service) -> list[tuple[Service, Endpoint]]:
         """The endpoints to which a service connects."""
@@ -224,6 +234,26 @@ class Fleet:
         """Where the controller keeps an identity's public key (Z85)."""
         return self.state / "curve" / identity.host / f"{identity.name}.pub"
 
+    def public_key(self, identity: Identity) -> str | None:
+        """An identity's public key (Z85); None if the controller does not have it."""
+        try:
+            return self.public_key_file(identity).read_text().strip()
+        except FileNotFoundError:
+            return None
+
+    def in_start_order(self, services: Iterable[Service]) -> list[Service]:
+        """Services in an order that depends on nothing but what connects to what: those that others connect to first,
+        else by name."""
+        left = sorted(services, key=lambda service: service.name)
+        ordered: list[Service] = []
+        while left:
+            names = {service.name for service in left}
+            free = [s for s in left if not names & {other.name for other, _ in self.connects(s)} - {s.name}]
+            # of services that connect to each other in a ring, one has to be the first
+            ordered += free or left[:1]
+            left = [service for service in left if service not in ordered]
+        return ordered
+
     def public_keys(self) -> Mapping[tuple[str, str], str]:
         """The public keys that the controller has, by host and name."""
         return _PublicKeys(self.state / "curve")
@@ -248,4 +278,5 @@ def service_from(entry: dict[str, Any]) -> Service:
         requires_env=tuple(entry.get("requires_env", [])),
         env={key: str(value) for key, value in entry.get("env", {}).items()},
         limits={"nofile": 65536, "max_sockets": 1023, **entry.get("limits", {})},
+        batch=entry.get("rollout", {}).get("batch", 1),
     )

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from zmqfleet import inventory as inventory_module
-from zmqfleet.fleet.model import FleetError
+from zmqfleet.fleet.addresses import addresses
+from zmqfleet.fleet.model import Fleet, FleetError
 from zmqfleet.fleet.schema import check, nearest, options
-from zmqfleet.fleet.view import addresses
 from zmqfleet.inventory import Host
 
 # A name becomes a unit, a user (32 characters at most) and a directory.
@@ -25,13 +25,16 @@ _RESERVED = {"probe", "root", "daemon", "bin", "sys", "sync", "mail", "backup", 
 _PREFIXES = ("zmq_", "zeromq_", "golang_", "firewall_", "zmqfleet_")
 _LOOKUPS_AT_ONCE = 64
 
+NO_SERVICES = "zmq_services: is missing; set it for all hosts"
+
 Problem = tuple[str, str]
 
 
-def problems(hosts: dict[str, Host], project: Path, inventory: Path) -> list[str]:
-    """Everything that is wrong, one line each; empty if the fleet is as it should be."""
-    found = list(dict.fromkeys(_variables(hosts)))
-    if not found:
+def problems(hosts: dict[str, Host], project: Path, inventory: Path, alone: bool = False) -> list[str]:
+    """Everything that is wrong, one line each; empty if the fleet is as it should be. With `alone` there may be no
+    services."""
+    found = list(dict.fromkeys(_variables(hosts, alone)))
+    if not found and "zmq_services" in next(iter(hosts.values())).variables:
         found = list(dict.fromkeys(_services(hosts, project)))
     if not found:
         return []
@@ -40,8 +43,12 @@ def problems(hosts: dict[str, Host], project: Path, inventory: Path) -> list[str
     return [f"{where.get(re.split(r'[.[]', key)[0], elsewhere)}: {key}: {message}" for key, message in found]
 
 
-def unresolved(hosts: dict[str, Host]) -> list[str]:
-    """The hosts whose address is a name that does not resolve, one line each."""
+def unresolved(fleet: Fleet) -> list[str]:
+    """The hosts that run a service or may connect to one, and whose address is a name that does not resolve, one line
+    each. Of others only ssh has to know the way."""
+    services = fleet.services.values()
+    groups = {group for s in services for group in (s.hosts, *(g for e in s.endpoints for g in e.allow))}
+    concerned = [host for host in fleet.hosts.values() if not groups.isdisjoint(host.groups)]
 
     def problem(host: Host) -> str | None:
         try:
@@ -52,10 +59,10 @@ def unresolved(hosts: dict[str, Host]) -> list[str]:
 
     # a name server may be slow to answer, and slower not to
     with ThreadPoolExecutor(_LOOKUPS_AT_ONCE) as pool:
-        return [line for line in pool.map(problem, hosts.values()) if line]
+        return [line for line in pool.map(problem, concerned) if line]
 
 
-def _variables(hosts: dict[str, Host]) -> Iterator[Problem]:
+def _variables(hosts: dict[str, Host], alone: bool) -> Iterator[Problem]:
     declared = options()
 
     @functools.cache
@@ -77,9 +84,13 @@ def _variables(hosts: dict[str, Host]) -> Iterator[Problem]:
             elif message := unknown(name):
                 yield name, message
     first = next(iter(hosts.values()))
-    for name, specification in declared.items():
-        if specification.get("required") and name not in first.variables:
-            yield name, "is missing; set it for all hosts"
+    # not required by the roles' specifications: some can be used by themselves
+    if "zmq_services" not in first.variables and not alone:
+        yield "zmq_services", "is missing; set it for all hosts"
+    for host in hosts.values():
+        kept = host.variables.get("zmq_service_releases_kept", 1)
+        if isinstance(kept, int) and kept < 1:
+            yield "zmq_service_releases_kept", f"must be 1 or more, not {kept}"
     for host in hosts.values():
         for name in ("zmq_services", "zmq_build_hosts"):
             if host.variables.get(name) != first.variables.get(name):
@@ -125,9 +136,10 @@ def _services(hosts: dict[str, Host], project: Path) -> Iterator[Problem]:
                     f"unknown or empty group {builders!r}, but {name!r} is built; {nearest(builders, groups)}",
                 )
         yield from _environment(entry, at)
-        for limit, value in entry.get("limits", {}).items():
-            if value < 1:
-                yield f"{at}.limits.{limit}", f"must be 1 or more, not {value}"
+        for key in ("limits", "rollout"):
+            for name_, value in entry.get(key, {}).items():
+                if value < 1:
+                    yield f"{at}.{key}.{name_}", f"must be 1 or more, not {value}"
         if not entry["endpoints"]:
             yield (
                 f"{at}.endpoints",

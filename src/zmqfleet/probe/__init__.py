@@ -1,11 +1,11 @@
 """The probe: proves from every host which sockets answer and which must not."""
 
 import json
-import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from importlib import resources
 
+from zmqfleet import remote
 from zmqfleet.fleet import Fleet
 from zmqfleet.inventory import Host
 from zmqfleet.probe import plan, verdict
@@ -18,10 +18,6 @@ __all__ = ["Report", "run"]
 _NEED_SERVER_KEY = (plan.RIGHT, plan.UNKNOWN_KEY)
 _HOSTS_AT_ONCE = 64
 _HOST_DEADLINE = 120  # seconds
-
-
-class _HostError(Exception):
-    """A host could not be asked; the message says why."""
 
 
 def run(fleet: Fleet, public_keys: Mapping[tuple[str, str], str], say: Callable[[str], None]) -> Report:
@@ -51,7 +47,7 @@ def run(fleet: Fleet, public_keys: Mapping[tuple[str, str], str], say: Callable[
             try:
                 results = answer.result()
                 say(f"{host}: {len(to_ask[host])} cells tried")
-            except _HostError as error:
+            except remote.RemoteError as error:
                 unreachable[host] = str(error)
                 results = {number: Outcome(verdict.UNKNOWN, None, str(error)) for number in to_ask[host]}
                 say(f"{host}: could not be asked: {error}")
@@ -60,33 +56,21 @@ def run(fleet: Fleet, public_keys: Mapping[tuple[str, str], str], say: Callable[
 
 
 def _ask(host: Host, cells: Sequence[tuple[int, Planned]]) -> dict[int, Outcome]:
-    """What `host` met on its cells, by number. Raises _HostError."""
-    sudo = ("sudo", "-n") if host.become else ()
-    try:
-        ssh = subprocess.run(
-            host.ssh(*sudo, "/usr/bin/python3", "-"),
-            input=_program(cells),
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_HOST_DEADLINE,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise _HostError(f"no answer over ssh within {_HOST_DEADLINE} s") from None
-    except OSError as error:
-        raise _HostError(f"ssh cannot be run here: {error}") from None
+    """What `host` met on its cells, by number. Raises remote.RemoteError."""
+    ssh = remote.run(host, "/usr/bin/python3", "-", stdin=_program(cells), seconds=_HOST_DEADLINE)
     said = [line for line in ssh.stderr.splitlines() if line.strip()]
     try:
         answer = json.loads(ssh.stdout.splitlines()[-1])
         if "error" in answer:
-            raise _HostError(answer["error"])
+            raise remote.RemoteError(answer["error"])
         results = {result.pop("id"): Outcome(**result) for result in answer["results"]}
     except (IndexError, ValueError, TypeError, KeyError):
-        silent = f"ssh ended with status {ssh.returncode} and no result"
-        raise _HostError(said[-1] if said else silent) from None
+        silent = f"ssh ended with status {ssh.status} and no result"
+        raise remote.RemoteError(said[-1] if said else silent) from None
     if results.keys() != {number for number, _ in cells}:
-        raise _HostError("the agent answered for other cells than it was asked: this is a bug of the probe")
+        raise remote.RemoteError(
+            "the agent answered for other cells than it was asked: this is a bug of the probe"
+        )
     return results
 
 

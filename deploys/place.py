@@ -1,0 +1,253 @@
+"""pyinfra's operations: they do what zmqfleet.converge says is next.
+
+Operations are called in one order on all hosts, whatever each of them has to do in it: pyinfra orders them by where
+and how often they are called.
+"""
+
+import hashlib
+import io
+import os
+import shlex
+from collections.abc import Generator, Iterable, Iterator
+from pathlib import PurePosixPath
+from typing import Any
+
+import gevent.lock
+import gevent.pool
+from pyinfra import host, logger, state
+from pyinfra.api import FileUploadCommand, StringCommand, operation
+from pyinfra.api.exceptions import PyinfraError
+from pyinfra.context import ctx_host
+from pyinfra.operations import apt, server
+
+from zmqfleet import locking
+from zmqfleet.capabilities import ALONE, CONFIGURE, INSTALL, ORDER, RETIRE, START
+from zmqfleet.converge import (
+    ROLL_OUT,
+    Actions,
+    Answer,
+    Ask,
+    Execute,
+    HostError,
+    HostRun,
+    Install,
+    Make,
+    Put,
+    Warn,
+    batch,
+    with_work,
+)
+from zmqfleet.deploys.hosts import fleet, refuse_data
+from zmqfleet.fleet import NO_SERVICES
+from zmqfleet.resources import NOLOGIN, Directory, File, Inline, Link, User
+
+# Uploads pass through this directory in the ssh user's home, which nobody else can enter: pyinfra's own way by /tmp
+# is predictable and readable by all (pyinfra #1085).
+_UPLOADS = ".zmqfleet-uploads"
+_ASK_SECONDS = 120
+_AT_ONCE = 64
+
+Commands = Iterator[StringCommand | FileUploadCommand]
+
+_runs: dict[str, HostRun] = {}
+_failed: dict[str, str] = {}
+_reading = gevent.lock.RLock()
+
+
+def _ask(command: str) -> Answer:
+    done, output = host.run_shell_command(
+        StringCommand(command),
+        print_output=False,
+        print_input=False,
+        _sudo=bool(host.data.get("_sudo")),
+        _timeout=_ASK_SECONDS,
+    )
+    return Answer(done, "\n".join(output.stdout_lines), "\n".join(output.stderr_lines))
+
+
+def _follow(actions: Actions) -> Commands:
+    """Does what is next, until there is nothing; fails on this host only."""
+    try:
+        yield from _do(actions)
+    except HostError as error:
+        yield StringCommand(f"echo {shlex.quote(str(error))} >&2; exit 1")
+
+
+def _do(actions: Actions) -> Commands:
+    """Does what is next by pyinfra's means. Raises HostError."""
+    answer: Answer | None = None
+    try:
+        while True:
+            action = actions.send(answer)
+            answer = None
+            if isinstance(action, Ask):
+                answer = _ask(action.command)
+            elif isinstance(action, Warn):
+                logger.warning(f"{host.print_prefix}{action.message}")
+            else:
+                yield from _commands(action)
+    except StopIteration:
+        pass
+    finally:
+        actions.close()
+
+
+def _commands(action: Execute | Install | Put | Make) -> Commands:
+    match action:
+        case Execute(command):
+            yield StringCommand(shlex.join(command))
+        case Install(packages):
+            yield from apt.packages._inner(
+                packages=list(packages), update=True, cache_time=86400, no_recommends=True
+            )
+        case Put(file):
+            yield from _put(file)
+        case Make(User(name, home)):
+            yield from server.user._inner(
+                user=name, home=home, system=True, shell=NOLOGIN, create_home=False, ensure_home=False
+            )
+        case Make(Directory() as one):
+            yield StringCommand("install", "-d", "-m", one.mode, "-o", one.owner, "-g", one.group, one.path)
+        case Make(Link(path, target)):
+            new = f"{path}.new"
+            yield _all(("ln", "-sfnT", target, new), ("mv", "-fT", new, path))
+        case Make(File() as one):
+            yield _all(("chmod", one.mode, one.path), ("chown", f"{one.owner}:{one.group}", one.path))
+
+
+def _put(one: File) -> Commands:
+    content = one.content
+    upload: Any = io.BytesIO(content.data) if isinstance(content, Inline) else str(content.path)
+    through = f"{_UPLOADS}/{hashlib.sha256(one.path.encode()).hexdigest()[:16]}"
+    # a hidden name: services read whole directories (an allow-list), and skip these
+    new = str(PurePosixPath(one.path).with_name(f".{PurePosixPath(one.path).name}.new"))
+    yield StringCommand("mkdir", "-p", "-m", "700", _UPLOADS, _sudo=False)
+    yield FileUploadCommand(upload, through, _sudo=False)
+    install = ("install", "-m", one.mode, "-o", one.owner, "-g", one.group, "-T", through, new)
+    yield _all(install, ("mv", "-fT", new, one.path), ("rm", "-f", through))
+
+
+def _all(*commands: tuple[str, ...]) -> StringCommand:
+    return StringCommand(" && ".join(shlex.join(command) for command in commands))
+
+
+def _read_all() -> None:
+    """Reads all hosts of the run, once, before the first of them is planned: each may need the keys of the others."""
+    with _reading:
+        if _runs:
+            return
+        refuse_data()
+        active = list(state.inventory.get_active_hosts())
+        bad = {one for one in gevent.pool.Pool(_AT_ONCE).imap_unordered(_read, active) if one is not None}
+        for one in set(active) - bad:
+            plan = _runs[one.name].plan
+            for line in plan.refusals:
+                logger.error(f"{one.print_prefix}{line}")
+                bad.add(one)
+        state.fail_hosts(bad)
+        if not _have_work():
+            logger.info(f"    Nothing to do: {len(active) - len(bad)} hosts are as declared")
+
+
+def _read(one: Any) -> Any:
+    """Reads a host; returns it if that failed."""
+    with ctx_host.use(one):
+        run = HostRun(fleet(), one.name, locking.Holder.of(os.getpid()), _failed)
+        try:
+            for _ in _do(run.read()):
+                raise AssertionError("reading changes nothing")
+            _runs[one.name] = run
+        except Exception as error:  # whatever a host does, the others go on
+            logger.error(f"{one.print_prefix}{error}")
+            return one
+    return None
+
+
+def _have_work() -> bool:
+    return bool(with_work(_runs.values()))
+
+
+def _foreseen(todo: Iterable[Any]) -> Commands:
+    """Nothing is run for a forecast: that there is a command says that there is something to do."""
+    for _ in todo:
+        yield StringCommand("true")
+
+
+@operation()
+def place(capability: str, phase: str) -> Generator[Any]:
+    """What a capability amounts to on the current host in a phase."""
+    run = _runs[host.name]
+    if state.is_executing:
+        yield from _follow(run.place(capability, phase))
+    else:
+        yield from _foreseen(run.foreseen(phase, capability))
+
+
+@operation()
+def look_again() -> Generator[Any]:
+    """What hosts have brought about is known to all before the next phase: public keys, digests of artefacts."""
+    if state.is_executing:
+        yield from _follow(_runs[host.name].look_again())
+
+
+@operation()
+def start(rolled: bool) -> Generator[Any]:
+    """Services that do not run; or, `rolled`, those that do, and what leaves."""
+    run = _runs[host.name]
+    if state.is_executing:
+        yield from _follow(run.start(rolled))
+    else:
+        yield from _foreseen(run.foreseen(ROLL_OUT if rolled else START))
+
+
+@operation()
+def retire() -> Generator[Any]:
+    """What is no longer declared goes, once all that is declared runs."""
+    run = _runs[host.name]
+    if state.is_executing:
+        yield from _follow(run.retire())
+    else:
+        yield from _foreseen(run.foreseen(RETIRE))
+
+
+@operation()
+def finish() -> Generator[Any]:
+    """The lock is given back."""
+    if state.is_executing:
+        yield from _follow(_runs[host.name].finish())
+
+
+def converge(*capabilities: str) -> None:
+    """Brings the current host into its desired state: all of it, or that of some capabilities."""
+    chosen = capabilities or tuple(ORDER)
+    if not fleet().services and not set(chosen) <= set(ALONE):
+        raise PyinfraError(NO_SERVICES)
+    _read_all()
+    if host in state.active_hosts:
+        _announce(capabilities)
+    if not _have_work():
+        return
+    _place_on_all(chosen, INSTALL)
+    look_again(name="Collect public keys")
+    _place_on_all(chosen, CONFIGURE)
+    if "zmq_service" in chosen:
+        start(False, name="zmq_service | Start")
+        start(True, name="zmq_service | Roll out", _parallel=batch(_runs.values()))
+    if not capabilities:
+        retire(name="Retire what is no longer declared")
+    finish(name="Give the lock back")
+
+
+def _announce(capabilities: tuple[str, ...]) -> None:
+    """Says what is going to be done on the current host."""
+    plan = _runs[host.name].plan
+    chosen = [one for one in plan.changes() if one.part.capability in capabilities and not one.is_consequence]
+    for line in dict.fromkeys(map(str, chosen)) if capabilities else plan.forecast:
+        logger.info(f"{host.print_prefix}{line}")
+
+
+def _place_on_all(capabilities: Iterable[str], phase: str) -> None:
+    used = {part.capability for run in _runs.values() for part in run.plan.parts if part.phase == phase}
+    for capability in capabilities:
+        if capability in used:
+            place(capability, phase, name=f"{capability} | {phase.capitalize()}")

@@ -1,0 +1,324 @@
+"""Ansible's half: does what zmqfleet.converge says is next, with Ansible's modules. See plugins/modules/converge.py."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import pickle
+import shlex
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ansible import constants as C
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+from ansible.utils.vars import load_extra_vars
+
+_ROOT = Path(__file__).resolve().parents[2]
+# The package of this very tree, so that its templates and defaults are those of the roles beside it.
+if "zmqfleet" not in sys.modules and (_ROOT / "src").is_dir():
+    sys.path.insert(0, str(_ROOT / "src"))
+
+from zmqfleet import locking  # noqa: E402
+from zmqfleet.capabilities import ALONE  # noqa: E402
+from zmqfleet.converge import (  # noqa: E402
+    Action,
+    Actions,
+    Answer,
+    Ask,
+    Execute,
+    HostError,
+    HostRun,
+    Install,
+    Make,
+    Put,
+    Warn,
+    batch,
+    with_work,
+)
+from zmqfleet.fleet import NO_SERVICES, Fleet, FleetError, load  # noqa: E402
+from zmqfleet.fleet.schema import options  # noqa: E402
+from zmqfleet.inventory import InventoryError  # noqa: E402
+from zmqfleet.inventory import load as load_hosts  # noqa: E402
+from zmqfleet.releases import release  # noqa: E402
+from zmqfleet.resources import NOLOGIN, Directory, File, Inline, Link, User  # noqa: E402
+
+_APT = {"install_recommends": False, "update_cache": True, "cache_valid_time": 86400, "lock_timeout": 300}
+
+
+class ActionModule(ActionBase):
+    """One phase on one host. What a run knows lies in Ansible's own temporary directory, since each task is a process
+    of its own; that directory is the run's and its user's alone, and goes with it."""
+
+    _VALID_ARGS = frozenset({"phase", "capability"})
+    _supports_check_mode = True
+
+    def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """What was changed; fails if the variables are wrong, or the host cannot go on."""
+        result = super().run(tmp, task_vars)
+        variables = task_vars or {}
+        self._diffs: list[dict[str, Any]] = []
+        try:
+            return {**result, **self._run(variables)}
+        except (FleetError, HostError) as error:
+            raise AnsibleActionFail(
+                str(error), result={"diff": self._diffs} if self._diffs else None
+            ) from None
+
+    def _run(self, variables: dict[str, Any]) -> dict[str, Any]:
+        phase, capability = self._task.args["phase"], self._task.args.get("capability", "")
+        fleet, host, play = (
+            _fleet(self._loader, variables),
+            variables["inventory_hostname"],
+            self._task.get_play()._uuid,
+        )
+        if not fleet.services and capability not in ALONE:
+            raise FleetError(NO_SERVICES)
+        if phase == "check":
+            return {"changed": False}
+        if phase == "compare":
+            return self._compare(fleet, play, variables["ansible_play_batch"])
+        _refuse_other_values(fleet, host, variables)
+        with _kept(fleet, host, play) as run:
+            if not hasattr(run, "plan"):
+                self._follow(run.read(), variables)
+                if run.plan.refusals:
+                    raise HostError("\n".join(f"{run.host}: {line}" for line in run.plan.refusals))
+            run.done.clear()
+            if self._task.check_mode:
+                return self._changed(self._forecast(run, capability, phase))
+            self._follow(run.phase(phase, capability), variables)
+            return self._changed(run.done)
+
+    def _compare(self, fleet: Fleet, play: str, hosts: list[str]) -> dict[str, Any]:
+        # not kept again: where hosts do not wait for each other, these may be at work
+        runs = [run for host in hosts if hasattr(run := _recalled(fleet, host, play, {}), "plan")]
+        return {"changed": False, "todo": with_work(runs), "batch": batch(runs)}
+
+    def _follow(self, actions: Actions, variables: dict[str, Any]) -> None:
+        """Does what is next by Ansible's means, until there is nothing."""
+        answer: Answer | None = None
+        with contextlib.closing(actions), contextlib.suppress(StopIteration):
+            while True:
+                action = actions.send(answer)
+                answer = self._do(action, variables)
+
+    def _do(self, action: Action, variables: dict[str, Any]) -> Answer | None:
+        match action:
+            case Ask(command):
+                done = self._low_level_execute_command(command, executable="/bin/sh")
+                return Answer(done["rc"] == 0, done["stdout"], done["stderr"])
+            case Warn(message):
+                self._display.warning(message)
+            case Execute(command):
+                self._module("command", {"argv": list(command), "chdir": "/"}, variables)
+            case Install(packages):
+                self._module("apt", {"name": list(packages), **_APT}, variables)
+            case Put(file):
+                self._put(file, variables)
+            case Make(User(name, home)):
+                user = {"name": name, "home": home, "system": True, "shell": NOLOGIN, "create_home": False}
+                self._module("user", user, variables)
+            case Make(Link(path, target)):
+                link = {"path": path, "src": target, "state": "link", "force": True, "follow": False}
+                self._module("file", link, variables)
+            case Make(Directory() | File() as one):
+                state = "directory" if isinstance(one, Directory) else "file"
+                entry = {"path": one.path, "mode": f"0{one.mode}", "owner": one.owner, "group": one.group}
+                self._module("file", {"state": state, **entry}, variables)
+        return None
+
+    def _put(self, file: File, variables: dict[str, Any]) -> None:
+        """By the action plugin copy, which replaces a file atomically."""
+        with tempfile.NamedTemporaryFile(dir=_directory()) as local:
+            if isinstance(file.content, Inline):
+                local.write(file.content.data)
+                local.flush()
+            task = self._task.copy()
+            source = local.name if isinstance(file.content, Inline) else str(file.content.path)
+            entry = {"mode": f"0{file.mode}", "owner": file.owner, "group": file.group}
+            task.args = {"src": source, "dest": file.path, **entry}
+            task.diff = self._task.diff and isinstance(file.content, Inline) and not file.content.secret
+            copy = self._shared_loader_obj.action_loader.get(
+                "ansible.builtin.copy",
+                task=task,
+                connection=self._connection,
+                play_context=self._play_context,
+                loader=self._loader,
+                templar=self._templar,
+                shared_loader_obj=self._shared_loader_obj,
+            )
+            self._succeeded(file.path, copy.run(task_vars=variables))
+
+    def _module(self, name: str, arguments: dict[str, Any], variables: dict[str, Any]) -> None:
+        done = self._execute_module(f"ansible.builtin.{name}", module_args=arguments, task_vars=variables)
+        self._succeeded(" ".join(arguments.get("argv", [])) or name, done)
+
+    def _succeeded(self, what: str, done: dict[str, Any]) -> None:
+        self._diffs += done.get("diff") or [] if isinstance(done.get("diff"), list) else []
+        if done.get("failed") or done.get("rc"):
+            said = done.get("stderr", "").strip() or done.get("stdout", "").strip() or done.get("msg", "")
+            raise HostError(f"{what}: {said}")
+
+    def _changed(self, changes: list[str]) -> dict[str, Any]:
+        # shown without -v, too: what was changed is what a run is about
+        shown = {"changes": list(changes), "_ansible_verbose_always": True} if changes else {}
+        return {"changed": bool(changes), **shown, **({"diff": self._diffs} if self._diffs else {})}
+
+    def _forecast(self, run: HostRun, capability: str, phase: str) -> list[str]:
+        """What the phase would change; and, with --diff, the differences of files that everybody may read."""
+        found = run.foreseen(phase, capability)
+        for change in found if self._task.diff else ():
+            file = getattr(change, "resource", None)
+            if isinstance(file, File) and isinstance(file.content, Inline) and not file.content.secret:
+                there = self._low_level_execute_command(f"cat {shlex.quote(file.path)} 2>/dev/null")
+                self._diffs.append(
+                    {
+                        "before": there["stdout"],
+                        "after": file.content.data.decode(errors="replace"),
+                        "before_header": file.path,
+                        "after_header": file.path,
+                    }
+                )
+        return [str(change) for change in found]
+
+
+def _directory() -> Path:
+    """The run's own directory on the controller; Ansible removes it at its end."""
+    directory = Path(C.DEFAULT_LOCAL_TMP) / "zmqfleet"
+    directory.mkdir(mode=0o700, exist_ok=True)
+    return directory
+
+
+@contextlib.contextmanager
+def _alone(name: str) -> Iterator[None]:
+    """No other process of this run is inside meanwhile."""
+    with (_directory() / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _fleet(loader: Any, variables: dict[str, Any]) -> Fleet:
+    """The fleet, loaded once a run, whichever host asks first. Raises FleetError."""
+    project, inventory = _project(variables), _inventory(variables)
+    kept = _directory() / f"fleet-{_name(f'{project} {inventory}')}"
+    with _alone(kept.name):
+        if kept.exists():
+            return pickle.loads(kept.read_bytes())
+        _refuse_extra_variables(load_extra_vars(loader))
+        fleet = load(project, inventory, alone=True)
+        _refuse_other_hosts(fleet, inventory, variables["groups"]["all"])
+        for service in fleet.services.values():
+            release(fleet, service)  # computed once, too
+        kept.write_bytes(pickle.dumps(fleet))
+    return fleet
+
+
+def _name(text: str) -> str:
+    """A file name for it."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@contextlib.contextmanager
+def _kept(fleet: Fleet, host: str, play: str) -> Iterator[HostRun]:
+    """What the run knows of a host; it is read anew in each play, between which others may have changed it."""
+    failures = _directory() / "failed"
+    with _alone("failed"):
+        failed = pickle.loads(failures.read_bytes()) if failures.exists() else {}
+    run = _recalled(fleet, host, play, dict(failed))
+    try:
+        yield run
+    finally:
+        if hasattr(run, "plan"):
+            new = _memory(host, play).with_suffix(".new")
+            new.write_bytes(pickle.dumps(run.memory()))
+            new.replace(_memory(host, play))
+        if run.failed != failed:
+            with _alone("failed"):
+                others = pickle.loads(failures.read_bytes()) if failures.exists() else {}
+                failures.write_bytes(pickle.dumps({**others, **run.failed}))
+
+
+def _recalled(fleet: Fleet, host: str, play: str, failed: dict[str, str]) -> HostRun:
+    run = HostRun(fleet, host, locking.Holder.of(os.getppid()), failed)
+    if (kept := _memory(host, play)).exists():
+        run.recall(pickle.loads(kept.read_bytes()))
+    return run
+
+
+def _memory(host: str, play: str) -> Path:
+    return _directory() / f"host-{_name(f'{play} {host}')}"
+
+
+def _refuse_extra_variables(extra: dict[str, Any]) -> None:
+    if ours := sorted(set(extra) & set(options())):
+        raise FleetError(
+            f"{', '.join(ours)}: given with --extra-vars, which pyinfra, the probe and the tests would not see; "
+            "set it in group_vars or host_vars"
+        )
+
+
+def _refuse_other_values(fleet: Fleet, host: str, variables: dict[str, Any]) -> None:
+    """Our variables are the inventory's and the project's: a play's own would be seen by nobody else."""
+    declared = fleet.hosts[host].variables
+    ours = sorted(set(options()) & set(variables))
+    others = [name for name in ours if variables[name] != declared.get(name)]
+    if others and (beside := Path(str(variables["playbook_dir"]))).resolve() != fleet.project:
+        # a playbook elsewhere has other group_vars beside it, or none
+        found = _beside_playbook(beside, fleet.inventory)[host]
+        others = [name for name in others if variables[name] != found.get(name)]
+    if others:
+        raise FleetError(
+            f"{', '.join(others)}: differs for {host} in this play (by vars, vars_files, set_fact, or with a role) "
+            "from what pyinfra, the probe and the tests see; set it in group_vars or host_vars"
+        )
+
+
+def _beside_playbook(directory: Path, inventory: Path) -> dict[str, dict[str, Any]]:
+    """Each host's variables as Ansible gives them to a playbook in a directory, before the play's own."""
+    kept = _directory() / f"beside-{_name(f'{directory} {inventory}')}"
+    with _alone(kept.name):
+        if not kept.exists():
+            try:
+                found = load_hosts(directory, inventory)
+            except InventoryError as error:
+                raise FleetError(str(error)) from None
+            kept.write_bytes(pickle.dumps({name: one.variables for name, one in found.items()}))
+        return pickle.loads(kept.read_bytes())
+
+
+def _project(variables: dict[str, Any]) -> Path:
+    if given := os.environ.get("ZMQFLEET_PROJECT"):
+        return Path(given).resolve()
+    playbooks = Path(str(variables["playbook_dir"])).resolve()
+    for path in (playbooks, Path.cwd()):
+        if (path / "group_vars").is_dir() or (path / "inventories").is_dir():
+            return path
+    return playbooks
+
+
+def _inventory(variables: dict[str, Any]) -> Path:
+    """The fleet's inventory: Ansible's only source, else the one that ZMQFLEET_INVENTORY names among several."""
+    sources = {Path(str(source)).resolve() for source in variables.get("ansible_inventory_sources") or []}
+    chosen = os.environ.get("ZMQFLEET_INVENTORY")
+    inventory = Path(chosen).resolve() if chosen else next(iter(sources), None)
+    given = ", ".join(map(str, sorted(sources))) or "none"
+    if inventory not in sources:
+        raise FleetError(
+            f"ZMQFLEET_INVENTORY is {chosen}, but Ansible's inventory is {given}: give it the same with -i"
+        )
+    if len(sources) > 1 and not chosen:
+        raise FleetError(
+            f"one inventory makes a fleet, but -i gives {given}: name that one in ZMQFLEET_INVENTORY"
+        )
+    return inventory
+
+
+def _refuse_other_hosts(fleet: Fleet, inventory: Path, hosts: list[str]) -> None:
+    if others := sorted(set(hosts) - set(fleet.hosts)):
+        raise FleetError(f"{', '.join(others)}: in a source of Ansible's other than {inventory}, the fleet's")

@@ -1,0 +1,71 @@
+"""An nftables table of the fleet's own: each endpoint's port for its allowed peers; others' tables stay as they are."""
+
+import hashlib
+import ipaddress
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from zmqfleet.capabilities.part import CONFIGURE, INSTALL, Part, script
+from zmqfleet.fleet.addresses import addresses
+from zmqfleet.fleet.model import ETC, LIB, Fleet
+from zmqfleet.render import render
+from zmqfleet.resources import Directory, File, Inline, Package, Rule, Step, Unit
+
+UNIT = "zmqfleet-firewall.service"
+TABLE = f"{ETC}/firewall.nft"
+
+
+def parts(fleet: Fleet, host: str, leaving: Sequence[Rule]) -> Iterator[Part]:
+    """Table, unit, and what loads the one into the kernel; on every host of a fleet with services."""
+    if not fleet.services:
+        return
+    start = script("fleet", "unit-start")
+    yield Part("firewall", INSTALL, (Package("nftables"), Directory(ETC), Directory(LIB), start))
+    declared = rules(fleet, host)
+    wanted = ruleset([*declared, *_kept(declared, leaving)])
+    table = File(TABLE, Inline.text(render("firewall", "firewall.nft.j2", {"_firewall_ruleset": wanted})))
+    unit_file = File(f"/etc/systemd/system/{UNIT}", Inline.text(render("firewall", f"{UNIT}.j2", {})))
+    load = Step(
+        "ruleset in the kernel",
+        check="nft --stateless list table inet zmqfleet | tr -d ' \\t\\n' | sha256sum | cut -c-64",
+        shows=hashlib.sha256("".join(wanted.split()).encode()).hexdigest(),
+        command=("nft", "-f", TABLE),
+        after=(TABLE,),
+    )
+    # loaded first: the unit is what loads it at the next boot
+    unit = Unit(UNIT, start=(start.path, UNIT))
+    yield Part("firewall", CONFIGURE, (*declared, table, load, unit_file, unit))
+
+
+def rules(fleet: Fleet, host: str) -> list[Rule]:
+    """For each endpoint of a host its port and the addresses of the peers that may reach it."""
+    found = []
+    for service in fleet.services_of(host):
+        for endpoint in service.endpoints:
+            peers = [] if endpoint.loopback else fleet.allowed(service, endpoint, host)
+            reachable = {address for peer in peers for address in addresses(fleet.hosts[peer])}
+            found.append(Rule(f"{service.name}.{endpoint.name}", endpoint.port, tuple(sorted(reachable))))
+    return sorted(found, key=lambda rule: rule.port)
+
+
+def _kept(declared: Sequence[Rule], leaving: Sequence[Rule]) -> list[Rule]:
+    """Rules of ports that a process may still listen on stay as they are, unless the port is another's now."""
+    taken = {rule.port for rule in declared}
+    return [Rule("leaving", rule.port, rule.peers) for rule in leaving if rule.port not in taken]
+
+
+def ruleset(found: Sequence[Rule]) -> str:
+    """The table of these rules, in the words in which `nft --stateless list table` prints it."""
+    data = [{"port": rule.port, "sets": list(_sets(rule))} for rule in found]
+    return render("firewall", "ruleset.j2", {"_firewall_rules": data})
+
+
+def _sets(rule: Rule) -> Iterator[dict[str, Any]]:
+    every = [ipaddress.ip_address(peer) for peer in rule.peers]
+    for version, family, kind in ((4, "ip", "ipv4_addr"), (6, "ip6", "ipv6_addr")):
+        members = sorted((one for one in every if one.version == version), key=int)
+        if members:
+            name = f"{rule.endpoint.replace('.', '_')}_v{version}"
+            if rule.endpoint == "leaving":
+                name = f"leaving_{rule.port}_v{version}"
+            yield {"name": name, "type": kind, "family": family, "addresses": [str(one) for one in members]}

@@ -1,0 +1,53 @@
+"""Builds services on the build host, reproducibly, with cgo against the system's libraries."""
+
+import shlex
+from collections.abc import Iterator, Sequence
+
+from zmqfleet.capabilities.part import INSTALL, RETIRE, Part, script
+from zmqfleet.fleet.model import BUILD, LIB, Fleet
+from zmqfleet.releases import Release, release
+from zmqfleet.resources import Directory, File, Generations, Inline, Made, Resource, Rule, Step, User
+
+BUILDER = "zmq-build"  # user, and name of the script
+
+
+def parts(fleet: Fleet, host: str, leaving: Sequence[Rule]) -> Iterator[Part]:
+    """User, directories, then each release; artefacts are fetched by whoever places them."""
+    if host != fleet.builder:
+        return
+    releases = [release(fleet, one) for _, one in sorted(fleet.services.items()) if one.build]
+    archives = {one.archive.name: one.archive for one in releases if one.archive}
+    tool = script("zmq_build", BUILDER)
+    directories = [
+        Directory(LIB),
+        Directory(BUILD, owner=BUILDER, group=BUILDER),
+        Directory(f"{BUILD}/sources"),
+        Directory(f"{BUILD}/artifacts", owner=BUILDER, group=BUILDER),
+        *(Directory(_products(one), owner=BUILDER, group=BUILDER) for one in releases),
+    ]
+    sources = [
+        File(f"{BUILD}/sources/{one.name}.tar", Inline(one.data), released=True) for one in archives.values()
+    ]
+    builds = [resource for one in releases for resource in _build(one, tool.path)]
+    yield Part("zmq_build", INSTALL, (User(BUILDER, BUILD), *directories, tool, *sources, *builds))
+    keep = fleet.hosts[host].variables["zmq_service_releases_kept"]
+    kept = [Generations(_products(one), keep, (one.id,)) for one in releases]
+    archived = Generations(
+        f"{BUILD}/sources", keep * max(1, len(archives)), tuple(f"{name}.tar" for name in archives)
+    )
+    yield Part("zmq_build", RETIRE, (*kept, archived))
+
+
+def _products(one: Release) -> str:
+    return f"{BUILD}/artifacts/{one.service}"
+
+
+def _build(one: Release, tool: str) -> Iterator[Resource]:
+    assert one.archive
+    binary = shlex.quote(one.on_builder)
+    check = f"test -x {binary}"
+    if one.sha256:
+        check += f" && echo {one.sha256}'  '{binary} | sha256sum --check --status"
+    command = (tool, one.service, one.id, one.archive.name, one.package)
+    yield Step(f"build of {one.service} {one.id}", check, command, user=BUILDER)
+    yield File(one.on_builder, Made(), "755", BUILDER, BUILDER, released=True)

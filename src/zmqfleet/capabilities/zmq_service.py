@@ -1,0 +1,162 @@
+"""ZeroMQ services: user, key, releases, allow-list, configuration, sandboxed unit."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from zmqfleet.capabilities.part import CONFIGURE, INSTALL, RETIRE, START, Part, script
+from zmqfleet.capabilities.zmq_probe import KEYPAIR
+from zmqfleet.fleet.addresses import addresses
+from zmqfleet.fleet.model import ETC, LIB, OPT, Endpoint, Fleet, Identity, Service
+from zmqfleet.releases import release
+from zmqfleet.render import render
+from zmqfleet.resources import (
+    Artefact,
+    Content,
+    Directory,
+    File,
+    Generations,
+    Inline,
+    Key,
+    Link,
+    Pending,
+    Rule,
+    Step,
+    Unit,
+    User,
+)
+
+_UNIT_START = "unit-start"
+
+
+def parts(fleet: Fleet, host: str, leaving: Sequence[Rule]) -> Iterator[Part]:
+    """Each service's of the host, those that others connect to first."""
+    for service in fleet.in_start_order(fleet.services_of(host)):
+        yield _install(fleet, service)
+        yield _configure(fleet, host, service)
+        yield _start(fleet, host, service)
+        keep = fleet.hosts[host].variables["zmq_service_releases_kept"]
+        kept = Generations(f"{service.opt}/releases", keep, (release(fleet, service).id,))
+        yield Part("zmq_service", RETIRE, (kept,), service.name)
+
+
+def _install(fleet: Fleet, service: Service) -> Part:
+    """What needs nothing of other hosts."""
+    keys = [script("zmq_probe", KEYPAIR), _key(service)] if fleet.has_key(service) else []
+    resources = (
+        User(service.name, service.opt),
+        *(Directory(path) for path in (LIB, ETC, OPT, service.etc, service.opt, f"{service.opt}/releases")),
+        script("fleet", _UNIT_START),
+        *keys,
+    )
+    return Part("zmq_service", INSTALL, resources, service.name)
+
+
+def _configure(fleet: Fleet, host: str, service: Service) -> Part:
+    """What others have built or shown, and disturbs no process that runs."""
+    new = release(fleet, service)
+    resources = (
+        Directory(f"{service.opt}/releases/{new.id}", released=True),
+        File(new.on_host, Artefact(new.artifact, new.sha256), "755", released=True),
+        *(_clients(fleet, host, service) if service.serves_curve else ()),
+    )
+    return Part("zmq_service", CONFIGURE, resources, service.name)
+
+
+def _key(service: Service) -> Key:
+    return Key(service.name, service.etc, f"{LIB}/{KEYPAIR}")
+
+
+def _clients(fleet: Fleet, host: str, service: Service) -> tuple[Directory | File, ...]:
+    """The ZAP allow-list: apart from the rest, since the service reads it again by itself."""
+    files = []
+    for client in fleet.clients(service, host):
+        key = fleet.public_key(client)
+        text = key and render("zmq_service", "client.key.j2", {"_zmq_client": {"public_key": key}})
+        path = f"{service.etc}/clients/{client.host}.{client.name}.key"
+        files.append(File(path, Inline.text(text) if text else _unknown([client]), released=True))
+    names = tuple(file.path.rpartition("/")[2] for file in files)
+    return Directory(f"{service.etc}/clients", only=names), *files
+
+
+def _unknown(whose: Sequence[Identity]) -> Pending:
+    names = ", ".join(sorted({f"{one.name} on {one.host}" for one in whose}))
+    return Pending(f"needs the public key of {names}, which no run has seen yet: converge that host too")
+
+
+def _start(fleet: Fleet, host: str, service: Service) -> Part:
+    """What the process runs with: replaced together, proven, and put back where it does not run."""
+    variables = {"_zmq_service": service_variables(fleet, host, service)}
+    servers = [
+        Identity(peer, other.name)
+        for other, endpoint in fleet.connects(service)
+        if endpoint.curve
+        for peer in fleet.instances(other)
+    ]
+    unknown = [server for server in servers if fleet.public_key(server) is None]
+    new = release(fleet, service)
+    unit_name = f"{service.name}.service"
+    start = f"{LIB}/{_UNIT_START}"
+    kept = f"{service.etc}/.proven"
+    endpoints: Content = (
+        _unknown(unknown) if unknown else Inline.text(render("zmq_service", "endpoints.json.j2", variables))
+    )
+    placed = (
+        File(
+            f"{service.etc}/environment",
+            Inline.text(render("zmq_service", "environment.j2", variables), secret=True),
+            "640",
+        ),
+        File(f"{service.etc}/endpoints.json", endpoints),
+        File(
+            f"/etc/systemd/system/{unit_name}",
+            Inline.text(render("zmq_service", "service.service.j2", variables)),
+        ),
+        Link(f"{service.opt}/current", f"releases/{new.id}"),
+    )
+    paths = tuple(one.path for one in placed)
+    secret = (_key(service).secret_file,) if fleet.has_key(service) else ()
+    ports = sorted(str(endpoint.port) for endpoint in service.endpoints)
+    unit = Unit(
+        unit_name,
+        start=(start, "--proven", kept, unit_name, *ports),
+        restarted_by=(*paths, new.on_host, *secret),
+        program=new.on_host,
+        unproven=kept,
+    )
+    keep = Step(
+        f"what {service.name} runs with, kept", ":", (start, "--keep", kept, unit_name, *paths), after=paths
+    )
+    return Part("zmq_service", START, (keep, *placed, unit), service.name)
+
+
+def service_variables(fleet: Fleet, host: str, service: Service) -> dict[str, Any]:
+    """What a service's templates get as _zmq_service; unknown public keys are None in it."""
+
+    def peers(other: Service, endpoint: Endpoint) -> list[dict[str, Any]]:
+        return [
+            {
+                "host": peer,
+                "socket": endpoint.socket,
+                "endpoint": endpoint.at(addresses(fleet.hosts[peer])[0]),
+                "security": endpoint.security,
+                **({"server_key": fleet.public_key(Identity(peer, other.name))} if endpoint.curve else {}),
+            }
+            for peer in fleet.instances(other)
+        ]
+
+    return {
+        "name": service.name,
+        "env": service.env,
+        "limits": service.limits,
+        "has_key": fleet.has_key(service),
+        "serves_curve": service.serves_curve,
+        "endpoints": {
+            "service": service.name,
+            "host": host,
+            "binds": {
+                e.name: {"socket": e.socket, "endpoint": e.zmq, "security": e.security}
+                for e in service.endpoints
+            },
+            "connects": {f"{s.name}.{e.name}": peers(s, e) for s, e in fleet.connects(service)},
+        },
+    }

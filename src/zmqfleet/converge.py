@@ -1,0 +1,352 @@
+"""The course of a run on one host, said once for both engines.
+
+A run is a series of generators, one for each phase, which yield what is to be done next; an engine does that by its own
+means and sends back what is asked for. So engines know nothing of order, locks and manifests, and this module nothing
+of engines. Whatever ends a generator early, a command that failed or a killed run, the next run finds out from the
+host.
+"""
+
+from collections.abc import Generator, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from zmqfleet import locking, releases
+from zmqfleet.capabilities import CONFIGURE, INSTALL, RETIRE, START
+from zmqfleet.desired import MANIFEST, Change, Plan, Removal, learn, reading
+from zmqfleet.fleet.model import Fleet, FleetError
+from zmqfleet.resources import (
+    Artefact,
+    Commanded,
+    Directory,
+    File,
+    Inline,
+    Key,
+    Link,
+    Made,
+    Package,
+    Pending,
+    ReadError,
+    User,
+    parse,
+)
+
+# steps of an engine beside the phases of parts: services that run are replaced, the lock is given back
+ROLL_OUT, FINISH = "roll_out", "finish"
+
+
+# what a killed run of either engine leaves where it was replacing a file, and where pyinfra's uploads pass
+_SWEEP = (
+    "find /etc/zmqfleet /opt/zmqfleet /usr/local/lib/zmqfleet /etc/systemd/system -maxdepth 4 "
+    r"\( -name '.ansible_tmp*' -o -name '.*.new' -o -path '*/zmqfleet/*.new' \) -exec rm -rf {} + 2>/dev/null; "
+    "rm -rf /root/.zmqfleet-uploads /home/*/.zmqfleet-uploads"
+)
+
+
+class HostError(Exception):
+    """This host cannot go on; the message says why. Others do."""
+
+
+@dataclass(frozen=True)
+class Ask:
+    """Run a shell command as root, and send back whether it succeeded and what it printed: an Answer."""
+
+    command: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came of an Ask."""
+
+    succeeded: bool
+    stdout: str
+    stderr: str
+
+
+@dataclass(frozen=True)
+class Execute:
+    """Run a command as root, an argument list; its failure is the host's."""
+
+    command: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Install:
+    """Install packages, reading the package lists again if they are older than a day."""
+
+    packages: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Put:
+    """Place a file, atomically; its content is Inline, or an Artefact that is there."""
+
+    file: File
+
+
+@dataclass(frozen=True)
+class Make:
+    """Make a user, directory or link as it is to be, or give a file, which is there, its mode and owner."""
+
+    resource: User | Directory | Link | File
+
+
+@dataclass(frozen=True)
+class Warn:
+    """Tell people."""
+
+    message: str
+
+
+Action = Ask | Execute | Install | Put | Make | Warn
+Actions = Generator[Action, Answer | None, None]
+
+
+@dataclass
+class HostRun:
+    """What a run knows of one host, which may be one that leaves the fleet; `done` are the changes it has begun to make
+    there, in words. Of `failed`, which all hosts of a run share, are the services that did not start, and on which
+    host."""
+
+    fleet: Fleet
+    host: str
+    holder: locking.Holder
+    failed: dict[str, str] = field(default_factory=dict)
+    leaves: bool = False
+    done: list[str] = field(default_factory=list)
+    plan: Plan = field(init=False)
+    _has_begun: bool = False  # the lock is taken, and the manifest holds what is going to be placed
+    _touched: bool = False  # something was placed since the host was read
+    _placed: set[tuple[str, str]] = field(default_factory=set)  # since then, in any capability
+
+    def memory(self) -> Any:
+        """What `recall` needs in another process."""
+        return self.plan.actual, self._has_begun, self._touched, self._placed
+
+    def recall(self, memory: Any) -> None:
+        """Goes on where another process of this run was."""
+        actual, self._has_begun, self._touched, self._placed = memory
+        self.plan = Plan(self.fleet, self.host, actual)
+
+    def phase(self, name: str, capability: str = "") -> Actions:
+        """What is next in a phase, of those that engines have steps for."""
+        found: Actions = {
+            "read": self.look_again,
+            INSTALL: lambda: self.place(capability, INSTALL),
+            CONFIGURE: lambda: self.place(capability, CONFIGURE),
+            START: lambda: self.start(rolled=False),
+            ROLL_OUT: lambda: self.start(rolled=True),
+            RETIRE: self.retire,
+            FINISH: self.finish,
+        }[name]()
+        return found
+
+    def foreseen(self, name: str, capability: str = "") -> list[Change | Removal]:
+        """What a phase would do, as far as can be known before the phases before it."""
+        if name in (INSTALL, CONFIGURE):
+            return [one for one in self.plan.changes(capability, name) if not one.is_consequence]
+        if name in (START, ROLL_OUT):
+            rolled = name == ROLL_OUT
+            changes = [
+                one for every in self.to_start(rolled).values() for one in every if not one.is_consequence
+            ]
+            return [*(self.plan.removals(START) if rolled else []), *changes]
+        return self.plan.retirement if name == RETIRE else []
+
+    def read(self) -> Actions:
+        """The host as it is, also for the others, which may need its keys."""
+        answer = yield Ask(reading(self.fleet, self.host))
+        assert answer
+        if not answer.succeeded:
+            raise HostError(f"{self.host}: cannot be read: {answer.stderr.strip()[-300:] or 'no answer'}")
+        try:
+            actual = parse(answer.stdout.splitlines())
+            learn(self.fleet, self.host, actual)
+        except ReadError as error:
+            raise HostError(f"{self.host}: {error}") from None
+        except FleetError as error:
+            raise HostError(str(error)) from None
+        self.plan = Plan(self.fleet, self.host, actual, self.leaves)
+        self._touched = False
+        self._placed = set()
+
+    def look_again(self) -> Actions:
+        """What was read holds no longer if something was placed since, or if other hosts have shown something new."""
+        if self._touched:
+            yield from self.read()
+        else:
+            self.plan = Plan(self.fleet, self.host, self.plan.actual, self.leaves)
+
+    def place(self, capability: str, phase: str) -> Actions:
+        """What a capability amounts to in a phase."""
+        yield from self.look_again()
+        if self.plan.changes(capability, phase):
+            yield from self._begin()
+            yield from self._place(self.plan.changes(capability, phase))
+            yield from self._pause()
+
+    def to_start(self, rolled: bool) -> dict[str, list[Change]]:
+        """The changes of each service whose turn it is, in the order of their start: those that do not run, or,
+        `rolled`, those that do, of which hosts take turns."""
+        found: dict[str, list[Change]] = {}
+        for change in self.plan.changes(phase=START):
+            if self._is_rolled(change.part.service) == rolled:
+                found.setdefault(change.part.service, []).append(change)
+        return found
+
+    def _is_rolled(self, service: str) -> bool:
+        unit = self.plan.actual.units.get(f"{service}.service", {})
+        moves = self.plan.removals(START) or self.plan.handed_over
+        return bool(moves) or unit.get("ActiveState") == "active"
+
+    def start(self, rolled: bool) -> Actions:
+        """Services, each proven to run; what does not goes back to what ran before, and no other host is touched."""
+        yield from self.look_again()
+        if not self.to_start(rolled) and not (rolled and self.plan.removals(START)):
+            return
+        yield from self._begin()
+        waiting = self.to_start(rolled)
+        if rolled:
+            for removal in self.plan.removals(START):
+                self._note(str(removal))
+                for command in removal.commands:
+                    yield Execute(command)
+        started: set[str] = set()
+        for service, changes in waiting.items():
+            if rolled and service in self.failed:
+                yield Warn(
+                    f"{service} stays as it is on {self.host}: it did not start on {self.failed[service]}"
+                )
+                continue
+            runs = False
+            try:
+                started.add(service)
+                for other in self.plan.handed_over.get(service, ()):
+                    if other in waiting and other not in started:
+                        yield Execute(("systemctl", "stop", f"{other}.service"))
+                yield from self._place(changes)
+                runs = True
+            finally:
+                if not runs:
+                    self.failed[service] = self.host
+        yield from self._pause()
+
+    def retire(self) -> Actions:
+        """What is no longer declared goes, once all that is declared runs; until then what is closed stays closed."""
+        yield from self.look_again()
+        if not self.plan.leaving and not self.plan.changes(phase=RETIRE):
+            return
+        if self.plan.changes(phase=START):
+            yield Warn(
+                f"what is no longer declared stays on {self.host}: not all that is declared runs there"
+            )
+            return
+        if self.plan.still_listening:
+            raise HostError(f"{self.host}: {self.plan.still_listening}")
+        yield from self._begin()
+        if self.plan.leaving:
+            for removal in self.plan.removals(RETIRE):
+                self._note(str(removal))
+                for command in removal.commands:
+                    yield Execute(command)
+            if self.leaves:
+                return
+            yield Put(File(MANIFEST, Inline.text(self.plan.final_manifest)))
+            yield from self.read()
+        # with the firewall's table, which kept rules for processes that are gone now
+        yield from self._place(self.plan.changes())
+        yield from self._pause()
+
+    def finish(self) -> Actions:
+        """The lock is given back."""
+        if self._has_begun:
+            yield Ask(locking.release(self.holder))
+            self._has_begun = False
+
+    def _begin(self) -> Actions:
+        """The lock, then a look that nobody else's run can make untrue, then the manifest."""
+        yield from self._lock()
+        if self._has_begun:
+            return
+        yield from self.read()
+        if self.plan.refusals:
+            raise HostError("\n".join(f"{self.host}: {line}" for line in self.plan.refusals))
+        if self.plan.manifest is not None and not self.leaves:
+            yield Make(Directory(MANIFEST.rpartition("/")[0]))
+            yield Put(File(MANIFEST, Inline.text(self.plan.manifest)))
+        yield Execute(("sh", "-c", _SWEEP))
+        self._has_begun = True
+
+    def _lock(self) -> Actions:
+        answer = yield Ask(locking.acquire(self.holder, locking.WORKING))
+        assert answer
+        if not answer.succeeded and (held := locking.held_by(answer.stdout)):
+            if not held[0].is_gone:
+                raise HostError(locking.refusal(self.host, *held))
+            answer = yield Ask(locking.acquire(self.holder, locking.WORKING, held[0].text))
+            assert answer
+        if not answer.succeeded:
+            raise HostError(
+                f"{self.host}: cannot take the lock {locking.PATH}: {answer.stderr or answer.stdout}"
+            )
+
+    def _pause(self) -> Actions:
+        """Other hosts may be long at work before this one is needed again."""
+        yield Ask(locking.acquire(self.holder, locking.PAUSE))
+
+    def _note(self, what: str) -> None:
+        self._touched = True
+        self.done.append(what)
+
+    def _place(self, changes: Iterable[Change]) -> Actions:
+        todo = [one for one in changes if (one.resource.kind, one.resource.name) not in self._placed]
+        if packages := [change.resource for change in todo if isinstance(change.resource, Package)]:
+            yield Install(tuple(self._package(one) for one in packages))
+        for change in todo:
+            self._placed.add((change.resource.kind, change.resource.name))
+            self._note(str(change))
+            yield from self._place_one(change)
+
+    def _package(self, one: Package) -> str:
+        name = one.on(self.plan.actual.release)
+        if name is None:
+            raise HostError(
+                f"{self.host}: {one.name}: no package is known for release {self.plan.actual.release!r}; add one to "
+                "the variable that names it"
+            )
+        return name
+
+    def _place_one(self, change: Change) -> Actions:
+        resource = change.resource
+        if isinstance(resource, Commanded):
+            for command in resource.commands(self.plan.actual, change.triggered):
+                yield Execute(command)
+        elif isinstance(resource, File) and not isinstance(resource.content, Made):
+            yield Put(self._known(resource))
+        elif isinstance(resource, User | Directory | Link | File):
+            yield Make(resource)
+            if isinstance(resource, Directory) and (surplus := resource.surplus(self.plan.actual)):
+                yield Execute(("rm", "-rf", "--", *surplus))
+
+    def _known(self, file: File) -> File:
+        if isinstance(file.content, Pending):
+            raise HostError(f"{self.host}: {file.path}: {file.content.why}")
+        if isinstance(file.content, Artefact):
+            try:
+                releases.ensure_at(self.fleet, file.content.path)
+            except FleetError as error:
+                raise HostError(f"{self.host}: {error}") from None
+        return file
+
+
+def with_work(runs: Iterable[HostRun]) -> list[str]:
+    """The hosts that a run may have to change: all of them if a key is to be made that others may need."""
+    every = list(runs)
+    if any(isinstance(change.resource, Key) for run in every for change in run.plan.changes()):
+        return [run.host for run in every]
+    return [run.host for run in every if run.plan.forecast]
+
+
+def batch(runs: Iterable[HostRun]) -> int:
+    """How many hosts may be without a service at a time: the least that one of those concerned allows."""
+    services = {change.part.service: run.fleet for run in runs for change in run.plan.changes(phase=START)}
+    return min((fleet.services[name].batch for name, fleet in services.items()), default=1)

@@ -1,0 +1,251 @@
+"""A host's desired state, and what is to be done where the actual state differs.
+
+Both engines, `zmqfleet drift` and `zmqfleet view` go by it. What a run has placed is in a manifest on the host; what is
+in it and no longer desired is retired, and what is on the host and not in it is nobody's to take over.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from zmqfleet import releases
+from zmqfleet.capabilities import ORDER, PHASES, RETIRE, START, Part
+from zmqfleet.fleet import keys
+from zmqfleet.fleet.model import ETC, Fleet, FleetError
+from zmqfleet.fleet.schema import nearest
+from zmqfleet.resources import (
+    KINDS,
+    Actual,
+    Resource,
+    Rule,
+    Step,
+    Unit,
+    read,
+)
+
+MANIFEST = f"{ETC}/manifest"
+
+_KINDS = {kind.kind: kind for kind in KINDS}
+_Name = tuple[str, str]  # kind and name
+
+
+def parts(fleet: Fleet, host: str, leaving: tuple[Rule, ...] = ()) -> list[Part]:
+    """All that a host is to have, in the order in which it is placed. Raises FleetError if there is no such host, or a
+    peer's name has no address."""
+    if host not in fleet.hosts:
+        raise FleetError(f"{fleet.inventory}: no host {host!r}; {nearest(host, fleet.hosts)}")
+    found = [part for module in ORDER.values() for part in module.parts(fleet, host, leaving)]
+    return sorted(found, key=lambda part: PHASES.index(part.phase))
+
+
+def reading(fleet: Fleet, host: str) -> str:
+    """A shell command for root that prints what a host has; zmqfleet.resources.parse reads it."""
+    return read((resource for part in parts(fleet, host) for resource in part.resources), MANIFEST)
+
+
+def learn(fleet: Fleet, host: str, actual: Actual) -> None:
+    """Keeps on the controller what other hosts need of this one: public keys, digests of what it has built.
+
+    Raises FleetError if it says what cannot be; nothing is kept then.
+    """
+    keys.learn(fleet, host, actual.keys)
+    if host == fleet.builder:
+        releases.learn(fleet, actual.sha256)
+
+
+@dataclass(frozen=True)
+class Change:
+    """Something to do: a resource of a part, and in what the host differs from it."""
+
+    part: Part
+    resource: Resource
+    why: str
+    triggered: bool = False  # by another change of the same run
+
+    @property
+    def is_consequence(self) -> bool:
+        """Steps that change nothing by themselves: conditions that other changes may fulfil, and keeping what runs."""
+        one = self.resource
+        return isinstance(one, Step) and self.triggered and (not one.command or one.check == ":")
+
+    def __str__(self) -> str:
+        return f"{self.resource.kind} {self.resource.name}: {self.why}"
+
+
+@dataclass(frozen=True)
+class Removal:
+    """Something that is no longer declared, and the commands that remove it, each an argument list."""
+
+    kind: str
+    name: str
+    commands: tuple[tuple[str, ...], ...]
+
+    @property
+    def phase(self) -> str:
+        """Processes end before others take their ports; the rest goes when these have been proven."""
+        return START if self.kind == Unit.kind else RETIRE
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}: no longer declared"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be done on a host that was read; on one that leaves the fleet, all that runs have placed goes."""
+
+    fleet: Fleet
+    host: str
+    actual: Actual
+    leaves: bool = False
+
+    @cached_property
+    def _manifest(self) -> dict[_Name, dict[str, Any]]:
+        return {(str(entry["kind"]), str(entry["name"])): entry for entry in self.actual.manifest}
+
+    @cached_property
+    def parts(self) -> list[Part]:
+        """All that the host is to have."""
+        return [] if self.leaves else parts(self.fleet, self.host)
+
+    @cached_property
+    def _owned(self) -> dict[_Name, tuple[Part, Resource]]:
+        found: dict[_Name, tuple[Part, Resource]] = {}
+        for part in self.parts:
+            for resource in part.resources:
+                if resource.owned:
+                    found.setdefault((resource.kind, resource.name), (part, resource))
+        return found
+
+    @cached_property
+    def leaving(self) -> list[dict[str, Any]]:
+        """The manifest's entries that are no longer desired, in the order in which they were placed."""
+        return [entry for name, entry in self._manifest.items() if name not in self._owned]
+
+    def changes(self, capability: str = "", phase: str = "") -> list[Change]:
+        """What is to be placed, of one capability and phase or of all, in order. The firewall keeps what is closed now
+        as it is until the processes behind it are gone."""
+        return [
+            change
+            for change in self._union
+            if capability in ("", change.part.capability) and phase in ("", change.part.phase)
+        ]
+
+    @cached_property
+    def _union(self) -> list[Change]:
+        rules = [entry for entry in self.leaving if entry["kind"] == Rule.kind]
+        if not rules or self.leaves:
+            return _changes(self.parts, self.actual)
+        kept = tuple(Rule(str(e["endpoint"]), int(e["port"]), tuple(e["peers"])) for e in rules)
+        return _changes(parts(self.fleet, self.host, kept), self.actual)
+
+    def removals(self, phase: str) -> list[Removal]:
+        """What is to be removed in a phase, last placed first."""
+        found = [
+            Removal(entry["kind"], entry["name"], tuple(_KINDS[entry["kind"]].remove(entry)))
+            for entry in reversed(self.leaving)
+            if entry["kind"] in _KINDS
+        ]
+        return [one for one in found if one.phase == phase]
+
+    @cached_property
+    def forecast(self) -> list[str]:
+        """A line for each thing that a run would do, in order; empty if it has nothing to do."""
+        placed = [change for change in _changes(self.parts, self.actual) if not change.is_consequence]
+        removed = [*self.removals(START), *self.removals(RETIRE)]
+        return list(dict.fromkeys(map(str, [*placed, *removed])))
+
+    @cached_property
+    def retirement(self) -> list[Change | Removal]:
+        """What the last phase does: removals, and what follows from them."""
+        before = {str(change) for change in self.changes()}
+        after = [change for change in _changes(self.parts, self.actual) if str(change) not in before]
+        return [*self.removals(RETIRE), *self.changes(phase=RETIRE), *after]
+
+    @cached_property
+    def refusals(self) -> list[str]:
+        """What is on the host under our names and is not ours, a line each; it is never touched."""
+        return [*self._foreign(), *self._taken()]
+
+    def _foreign(self) -> Iterator[str]:
+        for name, (_, resource) in self._owned.items():
+            is_foreign = name not in self._manifest and resource.is_there(self.actual)
+            if is_foreign and (differs := resource.differs(self.actual)):
+                yield (
+                    f"{resource.kind} {resource.name} is on the host, and no run of zmqfleet has placed it "
+                    f"({differs}): give the service another name, or remove it there"
+                )
+
+    def _taken(self) -> Iterator[str]:
+        ours = {name for kind, name in (*self._manifest, *self._owned) if kind == Unit.kind}
+        for _, resource in self._owned.values():
+            if isinstance(resource, Rule):
+                by = self.actual.listeners.get(resource.port)
+                if by is not None and by not in ours:
+                    yield f"port {resource.port} of {resource.endpoint} is taken by {by}: stop that, or take another"
+
+    @cached_property
+    def handed_over(self) -> dict[str, list[str]]:
+        """The services that are to have a port at which another one of the host's listens, and the services that do."""
+        units = {f"{part.service}.service": part.service for part in self.parts if part.service}
+        found: dict[str, list[str]] = {}
+        for _, resource in self._owned.values():
+            if isinstance(resource, Rule):
+                by = units.get(self.actual.listeners.get(resource.port, ""))
+                service = resource.endpoint.partition(".")[0]
+                if by is not None and by != service:
+                    found.setdefault(service, []).append(by)
+        return found
+
+    @property
+    def still_listening(self) -> str:
+        """Why the rules of what is leaving must stay; empty if nothing listens there."""
+        declared = {resource.port for _, resource in self._owned.values() if isinstance(resource, Rule)}
+        for entry in self.leaving:
+            port = entry.get("port")
+            if entry["kind"] == Rule.kind and port not in declared and port in self.actual.listeners:
+                by = self.actual.listeners[port]
+                return f"port {port} of {entry['endpoint']} is no longer declared, but {by} listens there: stop that"
+        return ""
+
+    @cached_property
+    def manifest(self) -> str | None:
+        """The manifest that goes to the host before anything is placed: all that was there, and all that will be; None
+        if it is that already."""
+        entries = {name: entry for name, entry in self._manifest.items() if name not in self._owned}
+        for name, (part, resource) in self._owned.items():
+            if name in self._manifest or isinstance(resource, Rule) or not resource.is_there(self.actual):
+                entries[name] = _entry(part, resource)
+        return None if entries == self._manifest else _text(entries)
+
+    @cached_property
+    def final_manifest(self) -> str:
+        """The manifest once what is leaving is gone."""
+        return _text({name: entry for name, entry in self._manifest.items() if name in self._owned})
+
+
+def _entry(part: Part, resource: Resource) -> dict[str, Any]:
+    return {"capability": part.capability, "kind": resource.kind, "name": resource.name, **resource.data}
+
+
+def _text(entries: Mapping[_Name, dict[str, Any]]) -> str:
+    return "".join(f"{json.dumps(entry)}\n" for entry in entries.values())
+
+
+def _changes(found: list[Part], actual: Actual) -> list[Change]:
+    every = [(part, resource) for part in found for resource in part.resources]
+    differing = {resource.name: why for _, resource in every if (why := resource.differs(actual))}
+    changes = []
+    for part, resource in every:
+        why = resource.differs(actual)
+        causes = [name for name in _causes(resource) if name in differing]
+        if why or causes:
+            changes.append(Change(part, resource, why or f"{causes[0]} changes", bool(causes)))
+    return changes
+
+
+def _causes(resource: Resource) -> tuple[str, ...]:
+    if isinstance(resource, Step):
+        return resource.after
+    return resource.restarted_by if isinstance(resource, Unit) else ()

@@ -1,0 +1,89 @@
+"""What differs between hosts and what is declared, without an engine: one command a host."""
+
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from zmqfleet import locking, remote
+from zmqfleet.converge import Answer, Ask, HostError, HostRun
+from zmqfleet.fleet.model import Fleet, FleetError
+from zmqfleet.fleet.schema import nearest
+
+_AT_ONCE = 64
+_SECONDS = 120
+
+
+@dataclass(frozen=True)
+class Report:
+    """For each host the changes that a run would make; `unknown` says of others why that could not be told."""
+
+    changes: Mapping[str, Sequence[str]]
+    unknown: Mapping[str, str]
+
+    @property
+    def exit_status(self) -> int:
+        """0 nothing differs, 1 something does, 2 that could not be told of a host."""
+        if self.unknown:
+            return 2
+        return 1 if any(self.changes.values()) else 0
+
+    def as_json(self) -> dict[str, Any]:
+        """The report as JSON data."""
+        return {
+            "schema": 1,
+            "changes": {name: list(lines) for name, lines in self.changes.items()},
+            "unknown": dict(self.unknown),
+        }
+
+    def as_text(self) -> str:
+        """A line for each thing that differs, and a summary."""
+        lines = [f"{host}: {change}" for host, changes in self.changes.items() for change in changes]
+        lines += [f"{host}: {why}" for host, why in self.unknown.items()]
+        drifted = sum(1 for changes in self.changes.values() if changes)
+        summary = f"{len(self.changes)} hosts: {len(self.changes) - drifted} as declared, {drifted} not"
+        return "\n".join([*lines, summary + (f"; {len(self.unknown)} unknown" if self.unknown else "")])
+
+
+def look(fleet: Fleet, names: Sequence[str] = ()) -> Report:
+    """Reads hosts, given by name or group (all of them by default), and compares.
+
+    Raises FleetError if a name is neither. A host that cannot be asked is no error: the report says so.
+    """
+    for name in names:
+        if name not in fleet.hosts and name not in fleet.groups:
+            raise FleetError(
+                f"{fleet.inventory}: no host or group {name!r}; {nearest(name, [*fleet.hosts, *fleet.groups])}"
+            )
+    chosen = sorted({host for name in names or ("all",) for host in fleet.groups.get(name, [name])})
+    holder = locking.Holder.of(os.getpid())
+    runs = {host: HostRun(fleet, host, holder) for host in chosen}
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        unknown = {host: why for host, why in pool.map(_read, runs.values()) if why}
+    changes, refused = {}, {}
+    for host, run in runs.items():
+        if host not in unknown:
+            # all have been read now, so that each knows the keys of the others
+            for _ in run.look_again():
+                raise AssertionError("nothing was placed")
+            changes[host] = run.plan.forecast
+            if run.plan.refusals:
+                refused[host] = f"cannot be converged: {'; '.join(run.plan.refusals)}"
+    return Report(changes, {**unknown, **refused})
+
+
+def _read(run: HostRun) -> tuple[str, str]:
+    """Reads a host; says why if that failed."""
+    reading = run.read()
+    try:
+        ask = next(reading)
+        assert isinstance(ask, Ask)
+        answer = remote.run(run.fleet.hosts[run.host], "sh", "-c", shlex.quote(ask.command), seconds=_SECONDS)
+        reading.send(Answer(answer.status == 0, answer.stdout, answer.stderr))
+    except StopIteration:
+        return run.host, ""
+    except (HostError, remote.RemoteError) as error:
+        return run.host, str(error).removeprefix(f"{run.host}: ")
+    raise AssertionError("a read asks once")

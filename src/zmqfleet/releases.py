@@ -1,0 +1,211 @@
+"""Releases of services: their ids, the sources that they are built from, and their artefacts on the controller."""
+
+import fcntl
+import hashlib
+import io
+import os
+import shutil
+import subprocess
+import tarfile
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from zmqfleet import ROLES
+from zmqfleet.fleet.model import BUILD, OPT, Fleet, FleetError, Service
+
+_ID = 16  # hexadecimal digits
+
+
+@dataclass(frozen=True)
+class Archive:
+    """Sources as a tar archive, named after its content: services of one module share it."""
+
+    name: str
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Release:
+    """One release of a service: its id (of all inputs of the build, or of the artefact), where the controller keeps
+    the artefact, and what it is made from: a package of sources, or a URL, or nothing (a file of the project)."""
+
+    service: str
+    id: str
+    artifact: Path
+    declared: str | None = None
+    archive: Archive | None = None
+    package: str = "."
+    url: str | None = None
+
+    @property
+    def on_host(self) -> str:
+        """Its binary on a host."""
+        return f"{OPT}/{self.service}/releases/{self.id}/{self.service}"
+
+    @property
+    def on_builder(self) -> str:
+        """Its binary on the build host."""
+        return f"{BUILD}/artifacts/{self.service}/{self.id}/{self.service}"
+
+    @property
+    def sha256(self) -> str | None:
+        """Its digest: as declared, or as the build host showed it; None while it was not built."""
+        if self.declared:
+            return self.declared
+        try:
+            return _digest_file(self.artifact).read_text().strip()
+        except FileNotFoundError:
+            return None
+
+
+def release(fleet: Fleet, service: Service) -> Release:
+    """The release that a service's variables and sources call for; computed once for each fleet."""
+    found: Release = fleet.once(f"release {service.name}", lambda: _release(fleet, service))
+    return found
+
+
+def _release(fleet: Fleet, service: Service) -> Release:
+    if service.artifact:
+        digest = service.artifact["sha256"]
+        url = service.artifact.get("url")
+        stored = _stored(fleet, service, digest) if url else fleet.project / service.artifact["path"]
+        return Release(service.name, digest[:_ID], stored, digest, url=url)
+    assert service.build  # validated
+    assert fleet.builder
+    source = service.build["source"]
+    archive: Archive = fleet.once(f"archive {source}", lambda: _archive(fleet.project / source))
+    package = service.build.get("package", ".")
+    variables = fleet.hosts[fleet.builder].variables
+    recipe = (ROLES / "zmq_build" / "files" / "zmq-build").read_bytes()
+    settings = {name: value for name, value in sorted(variables.items()) if name in _BUILD_VARIABLES}
+    inputs = [archive.data, recipe, package.encode(), repr(settings).encode()]
+    digest = hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in inputs)).hexdigest()
+    return Release(
+        service.name, digest[:_ID], _stored(fleet, service, digest), archive=archive, package=package
+    )
+
+
+# what of the toolchain can end up in a binary
+_BUILD_VARIABLES = {"golang_version", "golang_arch", "golang_env"}
+
+
+def _stored(fleet: Fleet, service: Service, digest: str) -> Path:
+    return fleet.state / "artifacts" / service.name / digest[:_ID] / service.name
+
+
+def _archive(source: Path) -> Archive:
+    """A tar archive of a source directory that depends on nothing but names, contents and exec bits."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        for path in sorted(source.rglob("*")):
+            if path.is_file() and not any(part.startswith(".") for part in path.relative_to(source).parts):
+                info = tarfile.TarInfo(str(path.relative_to(source)))
+                info.size = path.stat().st_size
+                info.mode = 0o755 if path.stat().st_mode & 0o100 else 0o644
+                with path.open("rb") as file:
+                    archive.addfile(info, file)
+    data = buffer.getvalue()
+    return Archive(hashlib.sha256(data).hexdigest()[:_ID], data)
+
+
+def _digest_file(artifact: Path) -> Path:
+    return artifact.with_name(f"{artifact.name}.sha256")
+
+
+def learn(fleet: Fleet, digests: dict[str, str]) -> None:
+    """Keeps the digests of what the build host has built; `digests` are those of its files, by path."""
+    for service in fleet.services.values():
+        if not service.build:
+            continue
+        one = release(fleet, service)
+        digest = digests.get(one.on_builder)
+        if digest and one.sha256 is None:
+            one.artifact.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(_digest_file(one.artifact)) as file:
+                file.write(f"{digest}\n".encode())
+
+
+def ensure(fleet: Fleet, one: Release) -> Path:
+    """The artefact on the controller, got from the build host or its URL if it is not there yet.
+
+    Raises FleetError if it is not to be had, or is not what its digest says.
+    """
+    if one.declared and not one.url:
+        return one.artifact
+    one.artifact.parent.mkdir(parents=True, exist_ok=True)
+    with _alone(one.artifact.parent / ".lock"):
+        if not one.artifact.exists():
+            with replacing(one.artifact) as file:
+                _get(fleet, one, file)
+            one.artifact.chmod(0o755)
+    return one.artifact
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Nobody else, in this process or another, is inside meanwhile."""
+    with path.open("w") as lock:
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                # not a lock that blocks: pyinfra's hosts share one thread
+                time.sleep(0.1)
+        yield
+
+
+def ensure_at(fleet: Fleet, artifact: Path) -> Path:
+    """As `ensure`, for the release whose artefact has that path on the controller."""
+    every = (release(fleet, service) for service in fleet.services.values())
+    return ensure(fleet, next(one for one in every if one.artifact == artifact))
+
+
+def _get(fleet: Fleet, one: Release, file: IO[bytes]) -> None:
+    if one.url:
+        try:
+            with urllib.request.urlopen(one.url) as answer:
+                shutil.copyfileobj(answer, file)
+        except OSError as error:
+            raise FleetError(f"{one.service}: artifact.url {one.url}: {error}") from None
+        wherefrom = f"artifact.url {one.url}"
+    else:
+        assert fleet.builder
+        builder = fleet.hosts[fleet.builder]
+        command = builder.ssh("cat", one.on_builder)
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.PIPE, check=False
+        )
+        if done.returncode:
+            said = done.stderr.decode(errors="replace").strip()
+            raise FleetError(
+                f"{one.service} {one.id}: the artefact is not on this controller, and not to be had from "
+                f"{builder.name}: {said}; converge {builder.name} first"
+            )
+        wherefrom = f"{one.on_builder} of {builder.name}"
+    file.flush()
+    with open(file.name, "rb") as written:
+        found = hashlib.file_digest(written, "sha256").hexdigest()
+    if one.sha256 is not None and found != one.sha256:
+        raise FleetError(f"{one.service}: {wherefrom} has sha256 {found}, not {one.sha256}")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A file that takes the place of `path` once it is whole and on disk; nothing is left of it if that fails."""
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        try:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+            os.fchmod(file.fileno(), 0o644)
+            os.replace(file.name, path)
+        except BaseException:
+            os.unlink(file.name)
+            raise

@@ -1,0 +1,40 @@
+"""The kinds of things that a host has: what is expected, how it is read, how both compare. Knows nothing of a fleet."""
+
+from zmqfleet.resources.base import Actual, Commanded, Entry, ReadError, Resource
+from zmqfleet.resources.content import Artefact, Content, Inline, Made, Pending
+from zmqfleet.resources.generations import Generations
+from zmqfleet.resources.key import Key
+from zmqfleet.resources.package import Package
+from zmqfleet.resources.paths import Directory, File, Link
+from zmqfleet.resources.reading import KINDS, parse, read
+from zmqfleet.resources.rule import Rule
+from zmqfleet.resources.step import Step
+from zmqfleet.resources.unit import Unit
+from zmqfleet.resources.user import NOLOGIN, User
+
+__all__ = [
+    "KINDS",
+    "NOLOGIN",
+    "Actual",
+    "Artefact",
+    "Commanded",
+    "Content",
+    "Directory",
+    "Entry",
+    "File",
+    "Generations",
+    "Inline",
+    "Key",
+    "Link",
+    "Made",
+    "Package",
+    "Pending",
+    "ReadError",
+    "Resource",
+    "Rule",
+    "Step",
+    "Unit",
+    "User",
+    "parse",
+    "read",
+]

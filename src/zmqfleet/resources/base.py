@@ -1,0 +1,92 @@
+"""What all kinds of resources share, and what was read of a host."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+
+class ReadError(Exception):
+    """What a host printed cannot be read; the message says what was wrong with it."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is at a path: kind in stat's words, mode in octal, owner, group, time of the last change (seconds)."""
+
+    kind: str
+    mode: str
+    owner: str
+    group: str
+    changed: float
+
+
+@dataclass
+class Actual:
+    """What a host has of the resources that it was asked for; see the kinds for how it is read."""
+
+    release: str = ""  # of the distribution, the number before the dot
+    packages: set[str] = field(default_factory=set)
+    users: dict[str, str] = field(default_factory=dict)  # home:shell
+    paths: dict[str, Entry] = field(default_factory=dict)
+    sha256: dict[str, str] = field(default_factory=dict)
+    links: dict[str, str] = field(default_factory=dict)
+    keys: dict[str, str] = field(default_factory=dict)  # public ones, by the name of the pair
+    units: dict[str, dict[str, str]] = field(default_factory=dict)  # systemd's properties
+    steps: dict[str, str] = field(default_factory=dict)  # those whose check holds, and what it printed
+    generations: dict[str, list[str]] = field(default_factory=dict)  # newest first
+    listeners: dict[int, str] = field(default_factory=dict)  # TCP port: unit of the process, or its name
+    manifest: list[dict[str, Any]] = field(default_factory=list)  # what runs have placed
+
+
+class Resource(ABC):
+    """One thing on a host. `kind` and `name` identify it in manifests, forecasts and results."""
+
+    kind: ClassVar[str]
+    name: str
+
+    @property
+    def path(self) -> str:
+        """Its name, where that is a path."""
+        return self.name
+
+    @property
+    def owned(self) -> bool:
+        """Whether a manifest holds it: it goes when it is no longer declared, and nobody else's is taken over."""
+        return True
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """What a manifest has to know of it beside kind and name."""
+        return {}
+
+    @abstractmethod
+    def differs(self, actual: Actual) -> str:
+        """In what the host's differs from this one, in a few words; empty if in nothing."""
+
+    @abstractmethod
+    def is_there(self, actual: Actual) -> bool:
+        """Whether the host has something of this kind and name, whatever it is like."""
+
+    @classmethod
+    def remove(cls, entry: Mapping[str, Any]) -> list[tuple[str, ...]]:
+        """The commands, each an argument list, that remove the one of a manifest's entry; they may be run again."""
+        return []
+
+    @classmethod
+    @abstractmethod
+    def read(cls, items: Sequence[Any]) -> str:
+        """A shell command that prints, a line each, what the host has of these; see parse."""
+
+    @classmethod
+    @abstractmethod
+    def parse(cls, line: str, actual: Actual) -> None:
+        """Takes one line of what `read` has printed. Raises ValueError."""
+
+
+class Commanded(Resource):
+    """A resource that knows the commands which bring it about."""
+
+    @abstractmethod
+    def commands(self, actual: Actual, triggered: bool) -> list[tuple[str, ...]]:
+        """These commands, each an argument list, run by root; `triggered`: what it depends on changes in this run."""

@@ -1,0 +1,76 @@
+"""Reads a host in one go: one shell command for all resources, and what it printed."""
+
+import json
+import shlex
+from collections.abc import Iterable
+from typing import Any
+
+from zmqfleet.resources.base import Actual, ReadError, Resource
+from zmqfleet.resources.generations import Generations
+from zmqfleet.resources.key import Key
+from zmqfleet.resources.package import Package
+from zmqfleet.resources.paths import Directory, File, Link
+from zmqfleet.resources.rule import Rule
+from zmqfleet.resources.step import Step
+from zmqfleet.resources.unit import Unit
+from zmqfleet.resources.user import User
+
+KINDS: tuple[type[Any], ...] = (Package, User, Directory, File, Link, Key, Generations, Rule, Step, Unit)
+
+_MARK = "== zmqfleet"
+_END = f"{_MARK} end"
+# what an entry of a manifest must have, and more by kind
+_ENTRY = {"kind", "name", "capability"}
+_MORE = {Key.kind: {"directory"}, Rule.kind: {"endpoint", "port", "peers"}}
+
+
+def read(resources: Iterable[Resource], manifest: str) -> str:
+    """A shell command for root, which changes nothing, always succeeds, and prints what `parse` reads; `manifest` is
+    the path of the host's manifest."""
+    wanted = list(resources)
+    sections = {
+        "release": '. /etc/os-release; echo "${VERSION_ID%%.*}"',
+        "manifest": f"cat {shlex.quote(manifest)} 2>/dev/null",
+    }
+    for kind in KINDS:
+        if items := list(dict.fromkeys(one for one in wanted if isinstance(one, kind))):
+            sections[kind.kind] = kind.read(items)
+    printed = "; ".join(f"echo {shlex.quote(f'{_MARK} {name}')}; ({look})" for name, look in sections.items())
+    return f"export LC_ALL=C; {printed}; echo; echo {shlex.quote(_END)}"
+
+
+def parse(lines: Iterable[str]) -> Actual:
+    """Reads what `read` printed; what login scripts print before and behind it does not count. Raises ReadError."""
+    actual = Actual()
+    kinds = {kind.kind: kind for kind in KINDS}
+    section = ""
+    for line in lines:
+        if line == _END:
+            return actual
+        if line.startswith(f"{_MARK} "):
+            section = line.removeprefix(f"{_MARK} ")
+        elif line or section == "unit":
+            try:
+                _take(section, line, actual, kinds)
+            except ValueError as error:
+                raise ReadError(
+                    f"cannot read what it printed of {section}: {line[:80]!r} ({error})"
+                ) from None
+    raise ReadError("what it printed breaks off; is /bin/sh there, and sudo allowed?")
+
+
+def _take(section: str, line: str, actual: Actual, kinds: dict[str, type[Any]]) -> None:
+    if section == "release":
+        actual.release = line
+    elif section == "manifest":
+        entry = json.loads(line)
+        if (
+            not isinstance(entry, dict)
+            or not _ENTRY | _MORE.get(str(entry.get("kind")), set()) <= entry.keys()
+        ):
+            raise ValueError("no entry of a manifest")
+        actual.manifest.append(entry)
+    elif section:
+        if section not in kinds:
+            raise ValueError("nothing was asked of that")
+        kinds[section].parse(line, actual)

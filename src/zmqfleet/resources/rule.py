@@ -1,0 +1,50 @@
+"""Rules of the host's firewall, as data: what places them is the table that is made of all of them."""
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from zmqfleet.resources.base import Actual, Resource
+
+_LISTENER = r's/^\S* *\S* *\S* *\S*:\([0-9]*\) .*(("\([^"]*\)",pid=\([0-9]*\),.*/\1 \3 \2/p'
+_UNIT = r"s|^0::.*/\([^/]*\.service\).*|\1|p"
+
+
+@dataclass(frozen=True)
+class Rule(Resource):
+    """A TCP port that only `peers`, IP addresses, may reach, for an endpoint."""
+
+    kind: ClassVar[str] = "rule"
+    endpoint: str
+    port: int
+    peers: tuple[str, ...]
+    name: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        # an endpoint that moves to another port is another rule
+        object.__setattr__(self, "name", f"{self.endpoint} {self.port}")
+
+    def differs(self, actual: Actual) -> str:
+        return ""
+
+    def is_there(self, actual: Actual) -> bool:
+        return False
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """What a manifest has to know of it, so that it can stay until its process is gone."""
+        return {"endpoint": self.endpoint, "port": self.port, "peers": list(self.peers)}
+
+    @classmethod
+    def read(cls, items: Sequence["Rule"]) -> str:
+        # what listens, also on ports that are no longer declared: its unit, else the program's name
+        return (
+            f"ss -Hltnp 2>/dev/null | sed -n {shlex.quote(_LISTENER)} | while read -r port pid name; do "
+            f'echo "$port|$(sed -n {shlex.quote(_UNIT)} "/proc/$pid/cgroup" 2>/dev/null)|$name"; done'
+        )
+
+    @classmethod
+    def parse(cls, line: str, actual: Actual) -> None:
+        port, unit, program = line.split("|", 2)
+        actual.listeners[int(port)] = unit or program

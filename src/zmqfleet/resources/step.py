@@ -1,0 +1,58 @@
+"""Commands that bring about what no other kind can say."""
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from zmqfleet.resources.base import Actual, Commanded
+
+
+@dataclass(frozen=True)
+class Step(Commanded):
+    """A named command that is run as `user` unless `check`, a shell command, succeeds and, with `shows`, prints just
+    that; and if one of `after`, names of other resources, changes in the same run. A step without a command is a
+    condition: where its check fails, so does the host, with `cause`."""
+
+    kind: ClassVar[str] = "step"
+    name: str
+    check: str
+    command: tuple[str, ...] = ()
+    user: str = "root"
+    after: tuple[str, ...] = ()
+    cause: str = ""
+    shows: str = ""
+
+    def commands(self, actual: Actual, triggered: bool) -> list[tuple[str, ...]]:
+        """What brings it about, run by root; a condition is looked at once more."""
+        if not self.command:
+            return [
+                ("sh", "-c", f'({self.check}) >/dev/null 2>&1 || {{ echo "$0" >&2; exit 1; }}', self.cause)
+            ]
+        as_user = ("runuser", "-u", self.user, "--") if self.user != "root" else ()
+        return [(*as_user, *self.command)]
+
+    @property
+    def owned(self) -> bool:
+        return False
+
+    def differs(self, actual: Actual) -> str:
+        found = actual.steps.get(self.name)
+        return "" if found is not None and self.shows in ("", found) else self.cause or "to be done"
+
+    def is_there(self, actual: Actual) -> bool:
+        return self.name in actual.steps
+
+    @classmethod
+    def read(cls, items: Sequence["Step"]) -> str:
+        silent = {True: "2>/dev/null", False: ">/dev/null 2>&1"}
+        return "; ".join(
+            f"if printed=$( ({one.check}) {silent[bool(one.shows)]} </dev/null); "
+            f"then printf '%s|%s\\n' \"$printed\" {shlex.quote(one.name)}; fi"
+            for one in items
+        )
+
+    @classmethod
+    def parse(cls, line: str, actual: Actual) -> None:
+        printed, name = line.split("|", 1)
+        actual.steps[name] = printed

@@ -1,0 +1,118 @@
+"""Units of systemd."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, ClassVar
+
+from zmqfleet.resources.base import Actual, Commanded
+from zmqfleet.resources.stat import parse_stat, stat
+
+_PROPERTIES = (
+    "Id,LoadState,UnitFileState,ActiveState,SubState,NeedDaemonReload,FragmentPath,NRestarts,ExecMainStartTimestamp,"
+    "MainPID,ExecMainStatus,Result"
+)
+# a unit that was started again by systemd within this time (seconds) before the read may be in a loop
+_RESTARTED_LATELY = 30
+_STOP = (
+    'systemctl --quiet disable "$0" 2>/dev/null; systemctl stop "$0" 2>/dev/null; '
+    'systemctl reset-failed "$0" 2>/dev/null; ! systemctl --quiet is-active "$0"'
+)
+
+
+@dataclass(frozen=True)
+class Unit(Commanded):
+    """A systemd unit, enabled and active; `start` is the command that starts it, or starts it anew, and proves that it
+    runs. It is to be started anew if one of `restarted_by`, paths, is newer than its process, if that process runs
+    another file than `program`, or if `unproven`, a path, is there: that follows from the host alone, so a run that
+    was killed half-way is made good by the next."""
+
+    kind: ClassVar[str] = "unit"
+    name: str
+    start: tuple[str, ...]
+    restarted_by: tuple[str, ...] = ()
+    program: str = ""
+    unproven: str = ""
+
+    @property
+    def path(self) -> str:
+        """The path of its file."""
+        return f"/etc/systemd/system/{self.name}"
+
+    def differs(self, actual: Actual) -> str:
+        found = actual.units.get(self.name, {})
+        if found.get("LoadState") != "loaded":
+            return "missing"
+        if found.get("FragmentPath") != self.path:
+            return f"is that of {found.get('FragmentPath')}"
+        if found.get("UnitFileState") != "enabled":
+            return f"is {found.get('UnitFileState') or 'not enabled'}"
+        if reason := self.restart(actual):
+            return reason
+        return "must be loaded again" if found.get("NeedDaemonReload") == "yes" else ""
+
+    def restart(self, actual: Actual) -> str:
+        """Why it must be started, or started anew; empty if it need not."""
+        found = actual.units.get(self.name, {})
+        if found.get("ActiveState") != "active":
+            return f"is {found.get('ActiveState') or 'missing'}"
+        started = _seconds(found.get("ExecMainStartTimestamp", ""))
+        for path in self.restarted_by:
+            if path in actual.paths and actual.paths[path].changed > started:
+                return f"runs with an earlier {path}"
+        if self.program and found.get("exe") != self.program:
+            return f"runs {found.get('exe') or 'nothing'}"
+        if self.unproven and self.unproven in actual.paths:
+            return "was not proven to run"
+        if int(found.get("NRestarts") or 0) and float(found["now"]) - started < _RESTARTED_LATELY:
+            return f"keeps restarting ({found['NRestarts']} times, status {found.get('ExecMainStatus')})"
+        return ""
+
+    def commands(self, actual: Actual, triggered: bool) -> list[tuple[str, ...]]:
+        """What makes it as it is to be; `triggered`: what it runs with has changed since it was read."""
+        if triggered or self.restart(actual):
+            return [self.start]
+        return [("systemctl", "daemon-reload"), ("systemctl", "--quiet", "enable", self.name)]
+
+    def is_there(self, actual: Actual) -> bool:
+        return actual.units.get(self.name, {}).get("LoadState", "not-found") != "not-found"
+
+    @classmethod
+    def remove(cls, entry: Mapping[str, Any]) -> list[tuple[str, ...]]:
+        return [("sh", "-c", _STOP, entry["name"])]
+
+    @classmethod
+    def read(cls, items: Sequence["Unit"]) -> str:
+        names = shlex.join([one.name for one in items])
+        # systemd prints a block a unit; the empty line at the end closes the last one
+        return (
+            f"{stat([one.unproven for one in items if one.unproven])}; "
+            f"(systemctl show --timestamp=us+utc -p {_PROPERTIES} {names} 2>/dev/null; echo) | "
+            'while IFS= read -r line; do printf "%s\\n" "$line"; case $line in '
+            'MainPID=[1-9]*) echo "exe=$(readlink "/proc/${line#MainPID=}/exe")";; '
+            'Id=*) echo "now=$(date +%s.%N)";; esac; done'
+        )
+
+    @classmethod
+    def parse(cls, line: str, actual: Actual) -> None:
+        if line.count("|") == 5:
+            parse_stat(line, actual)
+            return
+        # the block's own name is not its first line, so it is collected under no name
+        block = actual.units.setdefault("", {})
+        if line:
+            key, value = line.split("=", 1)
+            block[key] = value
+        else:
+            del actual.units[""]
+            if "Id" in block:
+                actual.units[block["Id"]] = block
+
+
+def _seconds(timestamp: str) -> float:
+    """A time of systemd's, `Sat 2026-11-21 13:53:10.123456 UTC`, in seconds; 0 if there is none."""
+    try:
+        return datetime.strptime(timestamp + "+0000", "%a %Y-%m-%d %H:%M:%S.%f UTC%z").timestamp()
+    except ValueError:
+        return 0.0

@@ -1,0 +1,59 @@
+"""A host that leaves the fleet: what runs have placed there goes, and the controller forgets it; without an engine."""
+
+import os
+import shlex
+import shutil
+from collections.abc import Callable
+
+from zmqfleet import locking, remote
+from zmqfleet.converge import Actions, Answer, Ask, Execute, HostError, HostRun, Warn
+from zmqfleet.fleet.model import Fleet, FleetError
+from zmqfleet.fleet.schema import nearest
+
+_SECONDS = 120
+
+
+def retire(fleet: Fleet, host: str, say: Callable[[str], None]) -> None:
+    """Stops and removes all that the host's manifest holds, in the order of a converge, and forgets the host's keys.
+
+    `say` gets a line for each thing. Raises FleetError if there is no such host, or it cannot be done; what was done
+    until then is found by the next try.
+    """
+    if host not in fleet.hosts:
+        raise FleetError(f"{fleet.inventory}: no host {host!r}; {nearest(host, fleet.hosts)}")
+    run = HostRun(fleet, host, locking.Holder.of(os.getpid()), leaves=True)
+    try:
+        for actions in (run.read(), run.start(rolled=True), run.retire(), run.finish()):
+            _follow(run, actions)
+    except (HostError, remote.RemoteError) as error:
+        raise FleetError(f"{host}: {str(error).removeprefix(f'{host}: ')}") from None
+    for line in run.done:
+        say(f"{host}: {line}")
+    shutil.rmtree(fleet.state / "curve" / host, ignore_errors=True)
+
+
+def _follow(run: HostRun, actions: Actions) -> None:
+    answer: Answer | None = None
+    while True:
+        try:
+            action = actions.send(answer)
+        except StopIteration:
+            return
+        answer = None
+        if isinstance(action, Ask):
+            answer = _on(run, action.command)
+        elif isinstance(action, Execute):
+            done = _on(run, shlex.join(action.command))
+            if not done.succeeded:
+                raise HostError(f"{shlex.join(action.command)}: {done.stderr.strip()}")
+        elif isinstance(action, Warn):
+            raise HostError(action.message)
+        else:
+            raise AssertionError(f"{action}: nothing is placed on a host that leaves")
+
+
+def _on(run: HostRun, command: str) -> Answer:
+    found = remote.run(run.fleet.hosts[run.host], "sh", "-c", shlex.quote(command), seconds=_SECONDS)
+    if found.status == 255:
+        raise remote.RemoteError(found.stderr.strip() or "ssh failed")
+    return Answer(found.status == 0, found.stdout, found.stderr)

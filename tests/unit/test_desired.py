@@ -1,0 +1,458 @@
+"""What is to be done on a host, given what it is to have, what it has, and what runs have placed there."""
+
+import copy
+import json
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from host_model import HOLDER, Engine, ModelHost, Modelled
+from team_project import CLIENT, HOSTS, SERVICE, Project, fleet_of
+
+from zmqfleet import desired
+from zmqfleet.capabilities import RETIRE, START
+from zmqfleet.converge import HostRun
+from zmqfleet.desired import Change, Plan, parts
+from zmqfleet.fleet import Fleet, FleetError
+from zmqfleet.resources import Actual, Entry, File, Inline, Link, Made, Pending, Rule
+
+GROUPS = {name: [group] for group, members in HOSTS.items() for name in members}
+# what is placed for quotes on a broker, last first, without what others need there too
+OF_QUOTES = [
+    ("link", "/opt/zmqfleet/quotes/current"),
+    ("file", "/etc/systemd/system/quotes.service"),
+    ("file", "/etc/zmqfleet/quotes/endpoints.json"),
+    ("file", "/etc/zmqfleet/quotes/environment"),
+    ("directory", "/etc/zmqfleet/quotes/clients"),
+    ("rule", "quotes.health 5557"),
+    ("rule", "quotes.ticks 5556"),
+    ("rule", "quotes.orders 5555"),
+    ("key", "quotes"),
+    ("directory", "/opt/zmqfleet/quotes/releases"),
+    ("directory", "/opt/zmqfleet/quotes"),
+    ("directory", "/etc/zmqfleet/quotes"),
+    ("directory", "/opt/zmqfleet"),
+    ("user", "quotes"),
+]
+
+
+@dataclass
+class Converged:
+    """A team's fleet after a run, and a way to another one."""
+
+    project: Project
+    modelled: Modelled
+    fleet: Fleet
+    hosts: dict[str, ModelHost]
+
+    def then(self, *services: dict[str, Any], groups: dict[str, list[str]] = GROUPS) -> Fleet:
+        """The fleet with these services; its hosts are read from now on as it asks for."""
+        found = fleet_of(self.project.root, groups, [*services])
+        assert isinstance(found, Fleet), found
+        self.fleet = found
+        self.hosts = dict(self.modelled(found, self.hosts))
+        return found
+
+    def plan(self, host: str) -> Plan:
+        """The plan of a host that was read."""
+        return Plan(self.fleet, host, self.hosts[host].actual(self.fleet))
+
+    def run(self) -> Engine:
+        """Converges all hosts."""
+        engine = Engine(self.hosts)
+        engine.run(self.fleet)
+        return engine
+
+
+@pytest.fixture
+def new(project: Project, modelled: Modelled) -> Converged:
+    """Blank hosts."""
+    found = fleet_of(project.root, GROUPS, [SERVICE, CLIENT])
+    assert isinstance(found, Fleet), found
+    return Converged(project, modelled, found, dict(modelled(found, {})))
+
+
+@pytest.fixture
+def converged(new: Converged) -> Converged:
+    """Hosts after a run."""
+    assert new.run().errors == {}
+    assert all(new.plan(host).forecast == [] for host in new.hosts)
+    return new
+
+
+def text(plan: Plan, path: str, kept: bool = False) -> str:
+    """The content of a file that is to be; with `kept`, while what leaves is still there."""
+    for change in plan.changes() if kept else []:
+        if change.resource.name == path:
+            return content(change.resource)
+    return content(next(r for part in plan.parts for r in part.resources if r.name == path))
+
+
+def content(resource: object) -> str:
+    assert isinstance(resource, File)
+    assert isinstance(resource.content, Inline)
+    return resource.content.data.decode()
+
+
+def named(changes: list[Change]) -> list[tuple[str, str]]:
+    return [(change.resource.kind, change.resource.name) for change in changes]
+
+
+# --- what is placed
+
+
+def test_a_host_is_given_only_what_it_needs(new: Converged) -> None:
+    def capabilities(host: str) -> list[str]:
+        return list(dict.fromkeys(part.capability for part in parts(new.fleet, host)))
+
+    assert capabilities("stranger1") == ["zmq_probe", "firewall"]
+    assert capabilities("broker1") == ["zeromq", "zmq_probe", "firewall", "zmq_service"]
+    assert capabilities("builder1") == ["zeromq", "golang", "zmq_probe", "zmq_build", "firewall"]
+    with pytest.raises(FleetError, match="no host 'brokr1'; did you mean 'broker1'"):
+        parts(new.fleet, "brokr1")
+
+
+def test_on_a_blank_host_all_is_placed_in_order(new: Converged) -> None:
+    plan = Plan(new.fleet, "broker1", Actual("12"))
+    wanted = [
+        (one.kind, one.name)
+        for part in plan.parts
+        for one in part.resources
+        if one.kind not in (Rule.kind, "generations")
+    ]
+    assert named(plan.changes()) == wanted
+    assert (plan.removals(START), plan.removals(RETIRE), plan.refusals, plan.leaving) == ([], [], [], [])
+    assert named(plan.changes("zmq_service", START))[-1] == ("unit", "quotes.service")
+
+
+def test_a_manifest_is_written_ahead_and_holds_what_will_be_ours(new: Converged) -> None:
+    manifest = Plan(new.fleet, "broker1", Actual("12")).manifest
+    assert manifest
+    entries = [json.loads(line) for line in manifest.splitlines()]
+    assert [(entry["kind"], entry["name"]) for entry in entries if "quotes" in entry["name"]] == [
+        *sorted([("user", "quotes")]),
+        *reversed([one for one in OF_QUOTES if one[0] != "user" and "quotes" in one[1]]),
+        ("unit", "quotes.service"),
+    ]
+    kinds = {entry["kind"] for entry in entries}
+    assert kinds == {"user", "directory", "file", "link", "key", "rule", "unit"}
+
+
+def test_what_is_there_already_as_it_should_be_is_used_and_not_owned(new: Converged) -> None:
+    actual = Actual("12", users={"quotes": "/opt/zmqfleet/quotes:/usr/sbin/nologin"})
+    actual.paths["/etc/zmqfleet/quotes"] = entry("directory", "755")
+    plan = Plan(new.fleet, "broker1", actual)
+    assert plan.refusals == []
+    assert plan.manifest
+    assert '"name": "quotes"}' not in plan.manifest.replace('"kind": "key", "name": "quotes", ', "")
+    assert '"name": "/etc/zmqfleet/quotes"}' not in plan.manifest
+    assert not {("user", "quotes"), ("directory", "/etc/zmqfleet/quotes")} & set(named(plan.changes()))
+    # and so it stays when the service goes
+    placed = [json.loads(line) for line in plan.manifest.splitlines()]
+    found = fleet_of(new.project.root, GROUPS, [{**CLIENT, "connects": []}])
+    assert isinstance(found, Fleet)
+    later = Plan(found, "broker1", Actual("12", manifest=placed))
+    removed = [(removal.kind, removal.name) for removal in later.removals(RETIRE)]
+    assert removed == [
+        one for one in OF_QUOTES if one[1:] not in {("quotes",), ("/etc/zmqfleet/quotes",)} or one[0] == "key"
+    ]
+
+
+def test_a_manifest_that_says_so_already_is_not_written_again(converged: Converged) -> None:
+    assert {host: converged.plan(host).manifest for host in converged.hosts} == dict.fromkeys(converged.hosts)
+
+
+# --- what leaves
+
+
+def test_a_service_leaves_unit_first_and_the_rest_last_placed_first(converged: Converged) -> None:
+    converged.then({**CLIENT, "connects": []})
+    plan = converged.plan("broker1")
+    assert [(one.kind, one.name) for one in plan.removals(START)] == [("unit", "quotes.service")]
+    assert [(one.kind, one.name) for one in plan.removals(RETIRE)] == OF_QUOTES
+    assert {str(one) for one in plan.removals(RETIRE)} == {
+        f"{kind} {name}: no longer declared" for kind, name in OF_QUOTES
+    }
+    commands = {one.name: one.commands for one in plan.removals(RETIRE)}
+    assert commands["/etc/systemd/system/quotes.service"] == (
+        ("rm", "-f", "--", "/etc/systemd/system/quotes.service"),
+        ("systemctl", "daemon-reload"),
+    )
+    assert commands["quotes.orders 5555"] == ()
+    converged.run()
+    assert [path for path in converged.hosts["broker1"].paths if "quotes" in path] == []
+    assert converged.hosts["broker1"].users == {}
+
+
+def test_a_rule_that_leaves_is_kept_until_its_process_is_gone(converged: Converged) -> None:
+    converged.then({**CLIENT, "connects": []})
+    plan = converged.plan("broker1")
+    during, after = (text(plan, "/etc/zmqfleet/firewall.nft", kept) for kept in (True, False))
+    assert "\tset leaving_5555_v4 {\n\t\ttype ipv4_addr\n\t\telements = { 192.0.2.4 }\n" in during
+    assert "tcp dport 5555 ip saddr @leaving_5555_v4 accept" in during
+    assert "tcp dport 5555 counter reject with icmpx admin-prohibited" in during
+    assert "5555" not in after
+    seen: list[tuple[bool, bool]] = []
+
+    def look(host: ModelHost) -> None:
+        if host.name == "broker1":
+            seen.append(("quotes.service" in host.processes, "dport 5555" in host.table))
+
+    Engine(converged.hosts, check=look).run(converged.fleet)
+    assert list(dict.fromkeys(seen)) == [(True, True), (False, True), (False, False)]
+
+
+def test_a_rule_that_leaves_gives_way_where_its_port_is_anothers(converged: Converged) -> None:
+    other = {**SERVICE, "name": "other", "endpoints": [{**SERVICE["endpoints"][0], "allow": ["strangers"]}]}
+    converged.then(other, {**CLIENT, "connects": []})
+    during = text(converged.plan("broker1"), "/etc/zmqfleet/firewall.nft", kept=True)
+    assert "leaving_5555" not in during
+    assert "leaving_5556_v4" in during
+    assert "tcp dport 5555 ip saddr @other_orders_v4 accept" in during
+    assert converged.run().errors == {}
+    assert converged.hosts["broker1"].processes["other.service"].ports == (5555,)
+
+
+def test_an_endpoint_that_moves_to_another_port_is_another_rule(converged: Converged) -> None:
+    moved = [{**SERVICE["endpoints"][0], "port": 6000}, *SERVICE["endpoints"][1:]]
+    converged.then({**SERVICE, "endpoints": moved}, CLIENT)
+    plan = converged.plan("broker1")
+    assert [(one.kind, one.name) for one in plan.removals(RETIRE)] == [("rule", "quotes.orders 5555")]
+    during = text(plan, "/etc/zmqfleet/firewall.nft", kept=True)
+    assert "set leaving_5555_v4" in during
+    assert "set quotes_orders_v4" in during
+
+
+def test_what_still_listens_keeps_its_rule(converged: Converged) -> None:
+    converged.then({**CLIENT, "connects": []})
+    plan = converged.plan("broker1")
+    assert plan.still_listening == (
+        "port 5555 of quotes.orders is no longer declared, but quotes.service listens there: stop that"
+    )
+    plan.actual.listeners.clear()
+    assert Plan(plan.fleet, plan.host, plan.actual).still_listening == ""
+
+
+# --- what is not ours
+
+# how it comes to be there, what it is called, and in what it differs
+FOREIGN: dict[str, tuple[Callable[[Actual], Any], str, str]] = {
+    "unit": (
+        lambda a: a.units.update(
+            {"quotes.service": {"LoadState": "loaded", "FragmentPath": "/lib/systemd/x"}}
+        ),
+        "unit quotes.service",
+        "is that of /lib/systemd/x",
+    ),
+    "user": (
+        lambda a: a.users.update(quotes="/home/quotes:/bin/bash"),
+        "user quotes",
+        "home and shell /home/quotes:/bin/bash",
+    ),
+    "file": (
+        lambda a: a.paths.update({"/etc/zmqfleet/quotes/environment": entry("regular file", "644")}),
+        "file /etc/zmqfleet/quotes/environment",
+        "mode 644",
+    ),
+    "directory": (
+        lambda a: a.paths.update({"/opt/zmqfleet/quotes": entry("symbolic link", "777")}),
+        "directory /opt/zmqfleet/quotes",
+        "is a symbolic link",
+    ),
+    "link": (
+        lambda a: a.paths.update({"/opt/zmqfleet/quotes/current": entry("directory", "755")}),
+        "link /opt/zmqfleet/quotes/current",
+        "is a directory",
+    ),
+}
+
+
+def entry(kind: str, mode: str) -> Entry:
+    return Entry(kind, mode, "root", "root", 0)
+
+
+def refused(new: Converged, monkeypatch: pytest.MonkeyPatch, actual: Actual, message: str) -> None:
+    """The host is, with nothing but this message and nothing done; the others converge."""
+    assert Plan(new.fleet, "broker1", actual).refusals == [message]
+    monkeypatch.setattr(new.hosts["broker1"], "actual", lambda fleet: copy.deepcopy(actual))
+    assert new.run().errors["broker1"] == f"broker1: {message}"
+    assert new.hosts["broker1"].manifest() == []
+    assert new.hosts["broker1"].packages == set()
+    assert new.hosts["broker2"].processes.keys() == {"quotes.service", "zmqfleet-firewall.service"}
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_what_is_not_ours_is_refused_by_name_before_anything_is_placed(
+    new: Converged, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    place, what, why = FOREIGN[kind]
+    actual = Actual("12")
+    place(actual)
+    message = (
+        f"{what} is on the host, and no run of zmqfleet has placed it ({why}): give the service another name, or "
+        "remove it there"
+    )
+    refused(new, monkeypatch, actual, message)
+
+
+def test_a_port_at_which_others_listen_is_refused_before_anything_is_placed(
+    new: Converged, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    actual = Actual("12", listeners={5556: "nginx.service", 22: "sshd", 7777: "python3"})
+    message = "port 5556 of quotes.ticks is taken by nginx.service: stop that, or take another"
+    refused(new, monkeypatch, actual, message)
+
+
+def test_what_is_ours_and_was_changed_is_put_right(converged: Converged) -> None:
+    host = converged.hosts["broker1"]
+    host.users["quotes"] = "/home/quotes:/bin/bash"
+    host._touch("/etc/zmqfleet/quotes/environment", mode="666")
+    plan = converged.plan("broker1")
+    assert plan.refusals == []
+    assert plan.forecast == [
+        "user quotes: home and shell /home/quotes:/bin/bash",
+        "file /etc/zmqfleet/quotes/environment: mode 666",
+        "unit quotes.service: runs with an earlier /etc/zmqfleet/quotes/environment",
+    ]
+    assert converged.run().errors == {}
+    assert converged.plan("broker1").forecast == []
+
+
+# --- what follows from what
+
+
+def test_what_changes_triggers_what_runs_with_it(converged: Converged) -> None:
+    converged.then({**SERVICE, "env": {"REGION": "eu-2"}}, CLIENT)
+    plan = converged.plan("broker1")
+    assert [(str(change), change.triggered) for change in plan.changes()] == [
+        ("step what quotes runs with, kept: /etc/zmqfleet/quotes/environment changes", True),
+        ("file /etc/zmqfleet/quotes/environment: content", False),
+        ("unit quotes.service: /etc/zmqfleet/quotes/environment changes", True),
+    ]
+    assert plan.forecast == [
+        "file /etc/zmqfleet/quotes/environment: content",
+        "unit quotes.service: /etc/zmqfleet/quotes/environment changes",
+    ]
+    assert [host for host in converged.hosts if converged.plan(host).forecast] == ["broker1", "broker2"]
+
+
+def test_a_table_that_changes_is_loaded(converged: Converged) -> None:
+    wider = {**SERVICE["endpoints"][0], "allow": ["gateways", "strangers"]}
+    converged.then({**SERVICE, "endpoints": [wider, *SERVICE["endpoints"][1:]]}, CLIENT)
+    plan = converged.plan("broker1")
+    assert plan.forecast[:2] == [
+        "file /etc/zmqfleet/firewall.nft: content",
+        "step ruleset in the kernel: to be done",
+    ]
+    assert "directory /etc/zmqfleet/quotes/clients: holds" not in "".join(plan.forecast)
+    assert "file /etc/zmqfleet/quotes/clients/stranger1.probe.key: missing" in plan.forecast
+
+
+# --- keys of others
+
+
+def test_a_key_that_nobody_has_seen_leaves_what_is_there(new: Converged) -> None:
+    path = "/etc/zmqfleet/quotes-client/endpoints.json"
+    plan = Plan(new.fleet, "gateway1", Actual("12"))
+    (file,) = [one for part in plan.parts for one in part.resources if one.name == path]
+    assert isinstance(file, File)
+    assert isinstance(file.content, Pending)
+    why = (
+        "needs the public key of quotes on broker1, quotes on broker2, which no run has seen yet: converge that "
+        "host too"
+    )
+    assert f"file {path}: {why}" in plan.forecast
+    plan.actual.paths[path] = entry("regular file", "644")
+    assert not any(path in line for line in Plan(new.fleet, "gateway1", plan.actual).forecast)
+
+
+def test_a_host_whose_peers_were_never_seen_fails_and_says_so(new: Converged) -> None:
+    engine, run = Engine(new.hosts), HostRun(new.fleet, "gateway1", HOLDER)
+    for phase in (HostRun.read, *engine.phases()):
+        if not engine.errors:  # as of a run that is limited to this host
+            engine.follow(run, phase(run))
+    assert engine.errors["gateway1"].startswith(
+        "gateway1: /etc/zmqfleet/quotes-client/endpoints.json: needs the public key of quotes on broker1, quotes on "
+        "broker2, which no run has seen yet"
+    )
+    assert "quotes-client.service" not in new.hosts["gateway1"].processes
+
+
+def test_public_keys_complete_what_peers_are_told(converged: Converged) -> None:
+    data = json.loads(text(converged.plan("gateway1"), "/etc/zmqfleet/quotes-client/endpoints.json"))
+    shown = {
+        host: converged.hosts[host].actual(converged.fleet).keys["quotes"] for host in ("broker1", "broker2")
+    }
+    peers = data["connects"]["quotes.orders"]
+    assert [(peer["host"], peer["endpoint"], peer["server_key"]) for peer in peers] == [
+        ("broker1", "tcp://192.0.2.1:5555", shown["broker1"]),
+        ("broker2", "tcp://192.0.2.2:5555", shown["broker2"]),
+    ]
+
+
+# --- rulesets
+
+
+def test_ruleset_opens_a_port_to_its_peers_only(new: Converged) -> None:
+    table = text(Plan(new.fleet, "broker1", Actual("12")), "/etc/zmqfleet/firewall.nft")
+    assert table.count("elements = { 192.0.2.4 }") == 2
+    assert "tcp dport 5555 ip saddr @quotes_orders_v4 accept" in table
+    assert "tcp dport 5555 counter reject with icmpx admin-prohibited" in table
+    assert "@quotes_health" not in table
+    assert "192.0.2.5" not in table
+
+
+def test_ipv6_peers_get_a_set_of_their_own(new: Converged) -> None:
+    object.__setattr__(new.fleet.hosts["gateway1"], "address", "2001:db8::4")
+    table = text(Plan(new.fleet, "broker1", Actual("12")), "/etc/zmqfleet/firewall.nft")
+    assert "type ipv6_addr" in table
+    assert "tcp dport 5555 ip6 saddr @quotes_orders_v6 accept" in table
+
+
+# --- order is nobody's business
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_order_of_lists_changes_nothing(new: Converged, seed: int) -> None:
+    chance = random.Random(seed)
+    orders = {**SERVICE["endpoints"][0], "allow": ["gateways", "strangers", "builders"]}
+    another = {**CLIENT, "name": "another", "endpoints": [{**CLIENT["endpoints"][0], "port": 6000}]}
+    services = [{**SERVICE, "endpoints": [orders, *SERVICE["endpoints"][1:]]}, CLIENT, another]
+
+    def shuffled(found: Any) -> Any:
+        if isinstance(found, list):
+            return chance.sample([shuffled(one) for one in found], len(found))
+        if isinstance(found, dict):
+            return {key: shuffled(found[key]) for key in chance.sample(list(found), len(found))}
+        return found
+
+    one = fleet_of(new.project.root, GROUPS, services)
+    other = fleet_of(new.project.root, shuffled(GROUPS), shuffled(services))
+    assert isinstance(one, Fleet)
+    assert isinstance(other, Fleet)
+    assert {host: described(one, host) for host in one.hosts} == {
+        host: described(other, host) for host in one.hosts
+    }
+
+
+def described(found: Fleet, host: str) -> list[str]:
+    return [
+        f"{part.phase} {part.capability} {one}"
+        for part in desired.parts(found, host)
+        for one in part.resources
+    ]
+
+
+def test_no_part_states_a_thing_twice_and_differently(new: Converged) -> None:
+    for host in new.fleet.hosts:
+        every = [one for part in parts(new.fleet, host) for one in part.resources]
+        by_name: dict[tuple[str, str], Any] = {}
+        for one in every:
+            assert by_name.setdefault((one.kind, one.name), one) == one
+        places = [one.path for one in set(every) if isinstance(one, File | Link)]
+        assert len(places) == len(set(places)), host
+        assert not [
+            one for one in every if isinstance(one, File) and isinstance(one.content, Made) and one.owned
+        ]

@@ -1,0 +1,137 @@
+"""Releases: what their ids follow from, what they are built from, and how their artefacts are got."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+from team_project import CLIENT, SERVICE, Project
+
+from zmqfleet import desired, fleet, releases
+from zmqfleet.fleet import Fleet, FleetError
+from zmqfleet.releases import Release, release
+from zmqfleet.resources import Actual
+
+READY = {key: value for key, value in SERVICE.items() if key != "build"}
+
+
+def load(project: Project) -> Fleet:
+    return fleet.load(project.root, project.inventory)
+
+
+def quotes(project: Project) -> Release:
+    found = load(project)
+    return release(found, found.services["quotes"])
+
+
+def test_release_follows_from_every_input_of_the_build_and_nothing_else(project: Project) -> None:
+    first = quotes(project).id
+    (project.root / "src" / "main.go").touch()
+    (project.root / "src" / ".hidden").write_text("no source")
+    project.write(zmq_services=[{**SERVICE, "env": {"REGION": "eu-2"}}, CLIENT])
+    assert quotes(project).id == first
+    project.write(zmq_services=[SERVICE, CLIENT])
+    (project.root / "src" / "main.go").write_text("package main\n")
+    second = quotes(project).id
+    assert second != first
+    (project.root / "src" / "main.go").chmod(0o755)
+    assert quotes(project).id != second
+    (project.root / "src" / "main.go").chmod(0o644)
+    project.write(zmq_services=[SERVICE, CLIENT], golang_version="1.25.3")
+    assert quotes(project).id != second
+    project.write(zmq_services=[SERVICE, CLIENT], golang_env={"CGO_ENABLED": "1"})
+    assert quotes(project).id != second
+    project.write(zmq_services=[{**SERVICE, "build": {"source": "src", "package": "./cmd/serve"}}, CLIENT])
+    assert quotes(project).id not in (first, second)
+    project.write(zmq_services=[{**SERVICE, "build": {"source": "src", "package": "."}}, CLIENT])
+    assert quotes(project).id == second, "`.` is the default"
+
+
+def test_services_of_one_module_share_a_source_archive(project: Project) -> None:
+    serving = {**SERVICE, "build": {"source": "src", "package": "./cmd/serve"}}
+    project.write(zmq_services=[serving, CLIENT])
+    found = load(project)
+    one, other = (release(found, service) for service in found.services.values())
+    assert (one.package, other.package) == ("./cmd/serve", ".")
+    assert one.on_builder != other.on_builder
+    assert one.archive
+    assert one.archive == other.archive
+    path = f"/var/lib/zmqfleet/sources/{one.archive.name}.tar"
+    names = [r.name for part in desired.parts(found, "builder1") for r in part.resources if r.kind == "file"]
+    assert names.count(path) == 1
+    (project.root / "src" / "go.sum").write_text("\n")
+    again = quotes(project).archive
+    assert again
+    assert again.name != one.archive.name
+
+
+def test_what_the_build_host_shows_is_learnt_once(project: Project) -> None:
+    found = load(project)
+    one = release(found, found.services["quotes"])
+    assert one.sha256 is None
+    desired.learn(found, "broker1", Actual(sha256={one.on_builder: "b" * 64}))
+    assert one.sha256 is None, "no other host says what was built"
+    desired.learn(found, "builder1", Actual(sha256={one.on_builder: "a" * 64, "/elsewhere": "c" * 64}))
+    assert one.sha256 == "a" * 64
+    desired.learn(found, "builder1", Actual(sha256={one.on_builder: "b" * 64}))
+    assert one.sha256 == "a" * 64, "what hosts run already is not what it was taken for"
+
+
+def test_an_artefact_of_the_project_has_the_digest_as_its_id(project: Project) -> None:
+    (project.root / "bin").write_bytes(b"x")
+    digest = hashlib.sha256(b"x").hexdigest()
+    project.write(zmq_services=[{**READY, "artifact": {"path": "bin", "sha256": digest}}, CLIENT])
+    found = load(project)
+    one = release(found, found.services["quotes"])
+    assert (one.id, one.sha256, one.archive) == ("2d711642b726b044", digest, None)
+    assert releases.ensure(found, one) == project.root / "bin"
+
+
+@pytest.fixture
+def offered(project: Project) -> tuple[Fleet, Release]:
+    """A service whose artefact lies at a URL, which may or may not be what was meant."""
+    (project.root / "offered").write_bytes(b"x")
+    digest = hashlib.sha256(b"x").hexdigest()
+    url = {"url": "https://example.com/x", "sha256": digest}
+    project.write(zmq_services=[{**READY, "artifact": url}, CLIENT])
+    found = load(project)
+    object.__setattr__(release(found, found.services["quotes"]), "url", (project.root / "offered").as_uri())
+    return found, release(found, found.services["quotes"])
+
+
+def kept(found: Fleet) -> list[Path]:
+    return [
+        path for path in (found.state / "artifacts").rglob("*") if path.is_file() and path.name != ".lock"
+    ]
+
+
+def test_an_artefact_is_got_once(offered: tuple[Fleet, Release], project: Project) -> None:
+    path = releases.ensure(*offered)
+    assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"x", 0o755)
+    (project.root / "offered").unlink()
+    assert releases.ensure(*offered) == path
+    assert releases.ensure_at(offered[0], path) == path
+
+
+def test_an_artefact_that_is_not_what_was_meant_is_refused_and_not_kept(
+    offered: tuple[Fleet, Release], project: Project
+) -> None:
+    (project.root / "offered").write_bytes(b"y")
+    with pytest.raises(FleetError, match=r"quotes: artifact.url file:.* has sha256 a1fce436.*, not 2d711642"):
+        releases.ensure(*offered)
+    (project.root / "offered").unlink()
+    with pytest.raises(FleetError, match=r"quotes: artifact.url file:.*offered: .*No such file"):
+        releases.ensure(*offered)
+    assert kept(offered[0]) == []
+
+
+def test_an_artefact_that_was_not_built_says_what_to_do(project: Project) -> None:
+    (project.inventory / "host_vars").mkdir()
+    (project.inventory / "host_vars" / "builder1.yml").write_text(
+        "ansible_host: 127.0.0.1\nansible_port: 9\n"
+    )
+    found = load(project)
+    with pytest.raises(
+        FleetError, match=r"quotes .*: the artefact is not on this controller.*; converge builder1"
+    ):
+        releases.ensure(found, release(found, found.services["quotes"]))
+    assert kept(found) == []

@@ -1,0 +1,416 @@
+"""Each kind of resource: how a host is read, what is made of it, and what differs."""
+
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from zmqfleet import desired, fleet, resources
+from zmqfleet.resources import (
+    Actual,
+    Artefact,
+    Content,
+    Directory,
+    File,
+    Generations,
+    Inline,
+    Key,
+    Link,
+    Made,
+    Package,
+    Pending,
+    ReadError,
+    Resource,
+    Rule,
+    Step,
+    Unit,
+    User,
+)
+
+ROOT = Path(__file__).parents[2]
+NEEDED = Package("libzmq5")
+GO = Package("go", by_release=(("12", "golang-1.19-go"), ("13", "golang-1.24-go")))
+USER = User("quotes", "/opt/q")
+PLAIN = Directory("/etc/q")
+EXACT = Directory("/etc/q/clients", only=("one.key",))
+FILE = File("/etc/q/a", Inline.text("x"))
+LISTED = File("/etc/q/clients/one.key", Inline.text("y"))
+BINARY = File("/opt/q/releases/1/q", Artefact(Path("/nowhere/q"), None), "755")
+LINK = Link("/opt/q/current", "releases/1")
+KEY = Key("quotes", "/etc/q", "/usr/local/lib/q/curve-keypair")
+KEPT = Generations("/opt/q/releases", 2, ("1",))
+STEP = Step("ruleset in the kernel", "true", ("nft", "-f", "/etc/q/nft"))
+UNIT = Unit(
+    "quotes.service",
+    start=("unit-start", "quotes.service"),
+    restarted_by=("/etc/q/a", "/etc/q/curve.key_secret"),
+    program="/opt/q/releases/1/q",
+    unproven="/etc/q/.proven",
+)
+EVERY = (NEEDED, GO, USER, PLAIN, EXACT, FILE, LISTED, BINARY, LINK, KEY, KEPT, STEP, UNIT)
+
+# printf x | sha256sum
+X = "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"
+Y = "a1fce4363854ff888cff4b8e7875d600c2682390412a8cf79b37d0b11148b0fa"
+# 1795269190.5 is Sat 2026-11-21 13:53:10.500000 UTC
+AS_DECLARED = f"""\
+== zmqfleet release
+12
+== zmqfleet manifest
+{{"capability": "firewall", "kind": "rule", "name": "a.b 5555", "endpoint": "a.b", "port": 5555, "peers": []}}
+== zmqfleet package
+installed|libzmq5
+installed|golang-1.19-go
+config-files|libczmq4
+== zmqfleet user
+quotes:/opt/q:/usr/sbin/nologin
+== zmqfleet directory
+directory|755|root|root|1795269100.000000001|/etc/q
+directory|755|root|root|1795269100.000000000|/etc/q/clients
+== zmqfleet file
+regular file|644|root|root|1795269190.400000000|/etc/q/a
+regular file|644|root|root|1795269100.000000000|/etc/q/clients/one.key
+regular file|755|root|root|1795269100.000000000|/opt/q/releases/1/q
+{X}  /etc/q/a
+{Y}  /etc/q/clients/one.key
+== zmqfleet link
+symbolic link|777|root|root|1795269100.000000000|/opt/q/current
+releases/1||/opt/q/current
+== zmqfleet key
+regular file|400|root|root|1795269100.000000000|/etc/q/curve.key_secret
+regular file|644|root|root|1795269100.000000000|/etc/q/curve.key
+quotes|some key
+== zmqfleet generations
+/opt/q/releases|
+/opt/q/releases|1
+/opt/q/releases|0
+== zmqfleet rule
+5555|quotes.service|quotes
+22||sshd
+== zmqfleet step
+digest|ruleset in the kernel
+== zmqfleet unit
+now=1795269300.000000000
+MainPID=4711
+exe=/opt/q/releases/1/q
+NRestarts=0
+ExecMainStartTimestamp=Sat 2026-11-21 13:53:10.500000 UTC
+ExecMainStatus=0
+Result=success
+LoadState=loaded
+ActiveState=active
+SubState=running
+FragmentPath=/etc/systemd/system/quotes.service
+UnitFileState=enabled
+NeedDaemonReload=no
+Id=quotes.service
+
+
+== zmqfleet end
+"""
+
+
+def actual(old: str = "", new: str = "") -> Actual:
+    """A host as declared, but for one thing."""
+    assert AS_DECLARED.count(old) == 1 or not old
+    return resources.parse(AS_DECLARED.replace(old, new).splitlines())
+
+
+def differences(found: Actual) -> dict[str, str]:
+    return {one.name: why for one in EVERY if (why := one.differs(found))}
+
+
+def test_all_that_was_printed_is_read() -> None:
+    found = actual()
+    assert (found.release, found.packages, found.keys) == (
+        "12",
+        {"libzmq5", "golang-1.19-go"},
+        {"quotes": "some key"},
+    )
+    (entry,) = found.manifest
+    assert (entry["capability"], entry["kind"], entry["name"]) == ("firewall", "rule", "a.b 5555")
+    assert found.users == {"quotes": "/opt/q:/usr/sbin/nologin"}
+    assert found.links == {"/opt/q/current": "releases/1"}
+    assert found.sha256 == {"/etc/q/a": X, "/etc/q/clients/one.key": Y}
+    assert found.paths["/etc/q"] == resources.Entry("directory", "755", "root", "root", 1795269100.000000001)
+    assert found.generations == {"/opt/q/releases": ["1", "0"]}
+    assert found.listeners == {5555: "quotes.service", 22: "sshd"}
+    assert found.steps == {"ruleset in the kernel": "digest"}
+    assert found.units["quotes.service"]["exe"] == "/opt/q/releases/1/q"
+
+
+def test_nothing_differs_where_all_is_as_declared() -> None:
+    assert differences(actual()) == {}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "name", "why"),
+    [
+        ("installed|libzmq5\n", "", "libzmq5", "missing"),
+        ("installed|libzmq5", "half-configured|libzmq5", "libzmq5", "missing"),
+        ("installed|golang-1.19-go", "installed|golang-1.24-go", "go", "missing"),
+        ("release\n12", "release\n11", "go", "missing"),
+        ("quotes:/opt/q:/usr/sbin/nologin\n", "", "quotes", "missing"),
+        ("q:/usr/sbin/nologin", "q:/bin/bash", "quotes", "home and shell /opt/q:/bin/bash"),
+        (":/opt/q:", ":/home/q:", "quotes", "home and shell /home/q:/usr/sbin/nologin"),
+        ("directory|755|root|root|1795269100.000000001", "directory|777|root|root|1", "/etc/q", "mode 777"),
+        ("directory|755|root|root|1795269100.000000001", "directory|755|q|root|1", "/etc/q", "owner q:root"),
+        ("directory|755|root|root|1795269100.000000001", "directory|755|root|q|1", "/etc/q", "owner root:q"),
+        ("directory|755|root|root|1795269100.000000001", "symbolic link|755|root|root|1", "/etc/q",
+         "is a symbolic link"),
+        ("directory|755|root|root|1795269100.000000001|/etc/q\n", "", "/etc/q", "missing"),
+        ("== zmqfleet file\n", "regular file|644|root|root|1|/etc/q/clients/a|b\n== zmqfleet file\n",
+         "/etc/q/clients", "holds a|b"),
+        ("regular file|644|root|root|1795269190.400000000|/etc/q/a\n", "", "/etc/q/a", "missing"),
+        ("regular file|644|root|root|1795269190.4", "regular file|600|root|root|1795269190.4", "/etc/q/a", "mode 600"),
+        ("regular file|644|root|root|1795269190.4", "regular file|644|q|root|1795269190.4", "/etc/q/a",
+         "owner q:root"),
+        ("regular file|644|root|root|1795269190.4", "directory|644|root|root|1795269190.4", "/etc/q/a",
+         "is a directory"),
+        (f"{X}  /etc/q/a", f"{Y}  /etc/q/a", "/etc/q/a", "content"),
+        (f"{X}  /etc/q/a\n", "", "/etc/q/a", "content"),
+        ("regular file|755|root|root|1795269100.000000000|/opt/q/releases/1/q\n", "", "/opt/q/releases/1/q",
+         "missing"),
+        ("releases/1||", "releases/0||", "/opt/q/current", "leads to releases/0"),
+        ("symbolic link|777|root|root|1795269100.000000000|/opt/q/current\nreleases/1||/opt/q/current\n",
+         "||/opt/q/current\n", "/opt/q/current", "missing"),
+        ("symbolic link|777|root|root|1795269100.000000000|/opt/q/current\nreleases/1",
+         "directory|755|root|root|1|/opt/q/current\n", "/opt/q/current", "is a directory"),
+        ("quotes|some key\n", "", "quotes", "missing, or its secret is not root's alone"),
+        ("/opt/q/releases|0\n", "/opt/q/releases|0\n/opt/q/releases|x\n", "/opt/q/releases", "1 more than 2"),
+        ("step\ndigest|ruleset in the kernel\n", "step\n", "ruleset in the kernel", "to be done"),
+        ("LoadState=loaded", "LoadState=not-found", "quotes.service", "missing"),
+        ("=/etc/systemd/system/quotes", "=/lib/systemd/system/quotes", "quotes.service",
+         "is that of /lib/systemd/system/quotes.service"),
+        ("UnitFileState=enabled", "UnitFileState=disabled", "quotes.service", "is disabled"),
+        ("UnitFileState=enabled", "UnitFileState=", "quotes.service", "is not enabled"),
+        ("ActiveState=active", "ActiveState=failed", "quotes.service", "is failed"),
+        ("NeedDaemonReload=no", "NeedDaemonReload=yes", "quotes.service", "must be loaded again"),
+        ("1795269190.400000000", "1795269190.600000000", "quotes.service", "runs with an earlier /etc/q/a"),
+        ("400|root|root|1795269100.000000000", "400|root|root|1795269200.000000000", "quotes.service",
+         "runs with an earlier /etc/q/curve.key_secret"),
+        ("exe=/opt/q/releases/1/q", "exe=/opt/q/releases/0/q", "quotes.service", "runs /opt/q/releases/0/q"),
+        ("exe=/opt/q/releases/1/q", "exe=/opt/q/releases/1/q (deleted)", "quotes.service",
+         "runs /opt/q/releases/1/q (deleted)"),
+        ("MainPID=4711\nexe=/opt/q/releases/1/q\n", "MainPID=0\n", "quotes.service", "runs nothing"),
+        ("== zmqfleet unit\n", "== zmqfleet unit\ndirectory|700|root|root|1|/etc/q/.proven\n", "quotes.service",
+         "was not proven to run"),
+        ("now=1795269300.0", "now=1795269200.0\nNRestarts=3\nX=", "quotes.service", ""),
+    ],
+)  # fmt: skip
+def test_what_differs_is_said_and_nothing_else(old: str, new: str, name: str, why: str) -> None:
+    assert differences(actual(old, new)) == ({name: why} if why else {})
+
+
+@pytest.mark.parametrize(
+    ("seconds", "why"), [(10, "keeps restarting (3 times, status 1)"), (29, None), (31, "")]
+)
+def test_a_unit_that_systemd_started_again_lately_may_be_in_a_loop(seconds: int, why: str | None) -> None:
+    text = AS_DECLARED.replace("now=1795269300.0", f"now={1795269190 + seconds}.5")
+    text = text.replace("NRestarts=0", "NRestarts=3").replace("ExecMainStatus=0", "ExecMainStatus=1")
+    assert UNIT.differs(resources.parse(text.splitlines())) == (
+        "keeps restarting (3 times, status 1)" if why is None else why
+    )
+
+
+def test_a_process_is_older_than_what_was_placed_in_the_same_second() -> None:
+    found = actual("1795269190.400000000", "1795269190.500001000")
+    assert UNIT.restart(found) == "runs with an earlier /etc/q/a"
+    assert not UNIT.restart(actual("1795269190.400000000", "1795269190.500000000"))
+
+
+def test_a_blank_host_lacks_all_of_it() -> None:
+    assert differences(Actual(release="12")) == {
+        **{one.name: "missing" for one in (NEEDED, GO, PLAIN, EXACT, FILE, LISTED, BINARY, LINK, UNIT)},
+        "quotes": "missing, or its secret is not root's alone",
+        "ruleset in the kernel": "to be done",
+    }
+    assert USER.differs(Actual()) == "missing"
+    assert not any(one.is_there(Actual()) for one in EVERY)
+
+
+@pytest.mark.parametrize(
+    ("content", "missing"),
+    [
+        (Pending("nobody knows the key of q yet"), "nobody knows the key of q yet"),
+        (Made(), ""),
+        (Artefact(Path("/nowhere"), None), "missing"),
+    ],
+)
+def test_content_that_the_controller_does_not_know_stays_as_it_is(content: Content, missing: str) -> None:
+    file = replace(FILE, content=content)
+    assert file.differs(actual()) == ""
+    assert file.differs(Actual()) == missing
+
+
+def test_an_artefact_is_compared_once_its_digest_is_known() -> None:
+    assert replace(FILE, content=Artefact(Path("/nowhere"), X)).differs(actual()) == ""
+    assert replace(FILE, content=Artefact(Path("/nowhere"), Y)).differs(actual()) == "content"
+
+
+def test_what_a_step_makes_has_its_mode_and_owner_compared() -> None:
+    made = replace(FILE, content=Made())
+    assert made.differs(actual("regular file|644|root|root|1795269190.4", "regular file|600|root|root|1.4"))
+
+
+def test_generations_in_use_stay_whatever_their_age() -> None:
+    found = Actual(generations={"/opt/q/releases": ["5", "4", "3", "2", "1"]})
+    assert KEPT.surplus(found) == ["/opt/q/releases/4", "/opt/q/releases/3", "/opt/q/releases/2"]
+    # what is in use and not there yet has its place already
+    assert Generations("/opt/q/releases", 1, ("6",)).surplus(found) == [
+        f"/opt/q/releases/{number}" for number in (5, 4, 3, 2, 1)
+    ]
+    assert KEPT.commands(found, False) == [
+        ("rm", "-rf", "--", "/opt/q/releases/4", "/opt/q/releases/3", "/opt/q/releases/2")
+    ]
+
+
+def test_a_unit_is_started_anew_only_for_a_reason() -> None:
+    assert UNIT.commands(actual(), triggered=True) == [UNIT.start]
+    assert UNIT.commands(actual("ActiveState=active", "ActiveState=failed"), triggered=False) == [UNIT.start]
+    assert UNIT.commands(actual("UnitFileState=enabled", "UnitFileState=disabled"), triggered=False) == [
+        ("systemctl", "daemon-reload"),
+        ("systemctl", "--quiet", "enable", "quotes.service"),
+    ]
+
+
+def test_a_step_runs_as_its_user_and_a_condition_is_looked_at_again() -> None:
+    assert STEP.commands(Actual(), False) == [("nft", "-f", "/etc/q/nft")]
+    assert replace(STEP, user="q").commands(Actual(), False) == [
+        ("runuser", "-u", "q", "--", "nft", "-f", "/etc/q/nft")
+    ]
+    (command,) = Step("s", check="false", cause="it's $(broken)").commands(Actual(), False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "it's $(broken)\n")
+    (command,) = Step("s", check="true", cause="broken").commands(Actual(), False)
+    assert subprocess.run(command, check=False).returncode == 0
+
+
+# --- what was printed is no host
+
+
+def test_what_login_scripts_print_does_not_count() -> None:
+    text = f"Welcome!\n\n== motd\n{AS_DECLARED}bye\n== zmqfleet step\nlibzmq has CURVE\n"
+    assert resources.parse(text.splitlines()) == actual()
+
+
+@pytest.mark.parametrize("lines", range(len(AS_DECLARED.splitlines())))
+def test_what_breaks_off_is_refused_wherever_it_does(lines: int) -> None:
+    with pytest.raises(ReadError, match=r"what it printed breaks off; is /bin/sh there, and sudo allowed\?"):
+        resources.parse(AS_DECLARED.splitlines()[:lines])
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["manifest", "package", "user", "directory", "file", "link", "key", "generations", "rule", "unit", "gibberish"],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    "garbage", ["sudo: a password is required", "é\x00", "{}", "[]", "7", "\N{SNOWMAN}" * 99]
+)
+def test_garbage_is_refused_by_section_and_line(kind: str, garbage: str) -> None:
+    text = f"== zmqfleet {kind}\n{garbage}\n== zmqfleet end\n"
+    if (kind, garbage) == ("user", "sudo: a password is required"):
+        return  # has the form of a user's line
+    with pytest.raises(ReadError, match=f"^cannot read what it printed of {kind}: "):
+        resources.parse(text.splitlines())
+
+
+# --- reading
+
+
+@pytest.mark.parametrize("host", ["builder1", "broker1", "gateway1", "monitor1"])
+def test_the_read_command_succeeds_on_a_machine_that_is_no_host_of_the_fleet(host: str) -> None:
+    found = fleet.load(ROOT, ROOT / "inventories" / "example")
+    done = subprocess.run(
+        ["sh", "-c", desired.reading(found, host)], capture_output=True, text=True, stdin=subprocess.DEVNULL
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    read = resources.parse(done.stdout.splitlines())
+    assert read.release.isdigit()
+    assert (read.keys, read.manifest) == ({}, [])
+    every = [resource for part in desired.parts(found, host) for resource in part.resources]
+    for one in every:
+        if isinstance(one, File | Key | Unit) and not isinstance(getattr(one, "content", None), Made):
+            assert one.differs(read), one.name
+
+
+NASTY = """a b'c"d`e$(touch pwned);touch pwned;$HOME*&|\\"""
+
+
+def test_nothing_that_has_a_name_becomes_shell_text(tmp_path: Path) -> None:
+    base = tmp_path / NASTY.replace("|", "")
+    (base / "exact").mkdir(parents=True)
+    (base / "exact" / NASTY).write_text("x")
+    (base / "file").write_text("x")
+    (base / "link").symlink_to(NASTY)
+    (base / "releases" / "1").mkdir(parents=True)
+    wanted: list[Resource] = [
+        Package(NASTY),
+        Package("named", by_release=(("12", NASTY),)),
+        User(NASTY, "/"),
+        Directory(f"{base}/exact", only=()),
+        File(f"{base}/file", Inline.text("x")),
+        Link(f"{base}/link", NASTY),
+        Key("quotes", f"{base}", "tool"),
+        Generations(f"{base}/releases", 1, ()),
+        Rule(NASTY, 5555, ()),
+        Step(NASTY, "true"),
+        Unit(f"{NASTY}.service", start=("true",), unproven=f"{base}/file"),
+    ]
+    done = subprocess.run(
+        ["sh", "-c", resources.read(wanted, f"{base}/manifest")],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        check=True,
+    )
+    read = resources.parse(done.stdout.splitlines())
+    assert not list(tmp_path.rglob("pwned"))
+    assert set(read.paths) == {f"{base}/exact", f"{base}/exact/{NASTY}", f"{base}/file", f"{base}/link"}
+    assert read.links == {f"{base}/link": NASTY}
+    assert read.generations == {f"{base}/releases": ["1"]}
+    assert read.steps == {NASTY: ""}
+    assert (read.packages, read.users) == (set(), {})
+
+
+def test_what_a_generation_is_called_becomes_no_other(tmp_path: Path) -> None:
+    for name in ("1", "a b", "*", "-n"):
+        (tmp_path / "releases" / name).mkdir(parents=True)
+    command = resources.read([Generations(f"{tmp_path}/releases", 1, ("1",))], "/nowhere")
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True, cwd=tmp_path)
+    found = resources.parse(done.stdout.splitlines()).generations[f"{tmp_path}/releases"]
+    assert sorted(found) == ["*", "-n", "1", "a b"]
+
+
+def test_real_things_are_read_as_what_they_are(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "empty").write_text("")
+    (tmp_path / "link").symlink_to("file")
+    (tmp_path / "clients").mkdir(mode=0o750)
+    (tmp_path / "clients" / "a.key").write_text("")
+    me, group = (tmp_path.owner(), tmp_path.group())
+    wanted = [
+        File(f"{tmp_path}/file", Inline.text("x"), "644", me, group),
+        File(f"{tmp_path}/empty", Inline.text(""), "644", me, group),
+        File(f"{tmp_path}/link", Inline.text("x"), "644", me, group),
+        Link(f"{tmp_path}/link", "file"),
+        Link(f"{tmp_path}/file", "elsewhere"),
+        Directory(f"{tmp_path}/clients", "750", me, group, only=()),
+        Step("holds", "test -e /dev/null"),
+        Step("does not hold", "exit 3"),
+        Step("reads", "cat"),  # standard input is empty, not a terminal's
+    ]
+    (tmp_path / "file").chmod(0o644)
+    (tmp_path / "empty").chmod(0o644)
+    done = subprocess.run(
+        ["sh", "-c", resources.read(wanted, f"{tmp_path}/manifest")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = resources.parse(done.stdout.splitlines())
+    assert [one.differs(found) for one in wanted] == [
+        "", "", "is a symbolic link", "", "is a regular file", "holds a.key", "", "to be done", "",
+    ]  # fmt: skip
