@@ -1,7 +1,7 @@
 # The two ways in: `make demo` and `make test`. Both set up what they need on a fresh machine.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lint unit lab-tests parity molecule test bench clean constraints lab-down
+.PHONY: help setup demo lint unit lab-tests parity packages ways molecule on-hosts test bench clean constraints lab-down
 
 # Tools are started by name, also by each other; a Debian user's own PATH lacks the directories of iptables and nft.
 export PATH := $(CURDIR)/.venv/bin:$(PATH):/usr/sbin:/sbin
@@ -17,6 +17,7 @@ endif
 
 SCENARIOS := $(patsubst molecule/%/molecule.yml,molecule-%,$(wildcard molecule/*/molecule.yml))
 .PHONY: $(SCENARIOS)
+TWO := --jobs=2 --keep-going --output-sync=target
 
 help:  ## this list
 	@grep -hE '^[a-z-]+: .*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -40,19 +41,29 @@ lint: setup  ## static checks
 unit: setup  ## tests that touch no host
 	pytest tests/unit tests/render
 
-lab-tests: setup  ## pyinfra, Ansible and the probe on a lab, with faults
-	@$(call as_root,pytest -p no:cacheprovider tests/lab)
+lab-tests: setup  ## twins by both engines, compared; then faults, drift, retirement, failed releases, killed runs on them
+	@$(call as_root,pytest -p no:cacheprovider tests/parity tests/lab tests/lifecycle --ignore tests/lab/test_ways.py)
 
 parity: setup  ## twin labs, one provisioned by each engine, compared
 	@$(call as_root,pytest -p no:cacheprovider tests/parity)
 
+packages: setup  ## wheel and collection as users get them, each alone, on a lab
+	@$(call as_root,pytest -p no:cacheprovider tests/packages)
+
+ways: setup  ## the ways in which Ansible may be used, on a lab
+	@$(call as_root,pytest -p no:cacheprovider tests/lab/test_ways.py)
+
 molecule: setup  ## molecule's scenarios, two at a time: the fleet, and each role; also molecule-firewall, …
-	@$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=target $(or $(SCENARIOS),$(error molecule/ has no scenario))
+	@$(MAKE) --no-print-directory $(TWO) $(or $(SCENARIOS),$(error molecule/ has no scenario))
 
 $(SCENARIOS): molecule-%: setup
 	@$(call as_root,NO_COLOR=1 molecule test --scenario-name $*)
 
-test: lint unit lab-tests parity molecule  ## all checks; about 20 minutes
+# each has labs of its own, and waits for its hosts more than it computes
+on-hosts: setup
+	@$(MAKE) --no-print-directory $(TWO) lab-tests packages ways $(or $(SCENARIOS),$(error molecule/ has no scenario))
+
+test: lint unit on-hosts  ## all checks; about 45 minutes
 	@echo 'make test: all passed'
 
 bench: setup  ## how long both engines take, as multiples of a plain ssh; about 10 minutes

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from lab_run import run
+from labs import run
 
 from zmqfleet.lab import podman
 
@@ -12,17 +12,17 @@ def test_two_labs_side_by_side_and_nothing_left(tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         up = run("zmqfleet", "lab", "up", "--hosts", "1", "--project", str(tmp_path / name))
-        assert up.returncode == 0, up.stderr
+        assert up.status == 0, up.stderr
     for name in ("one", "two"):
         hello = run("zmqfleet", "lab", "ssh", "--project", str(tmp_path / name), "builder1", "hostname")
         assert hello.stdout == "builder1\n"
     for name in ("one", "two"):
-        assert run("zmqfleet", "lab", "down", "--project", str(tmp_path / name)).returncode == 0
+        assert run("zmqfleet", "lab", "down", "--project", str(tmp_path / name)).status == 0
         assert [path for path in (tmp_path / name).rglob("*") if path.is_file()] == []
     assert (podman("ps", "--all", "--quiet").stdout, podman("network", "ls", "--quiet").stdout) == before
 
 
 def test_status_of_a_lab_that_is_not_up_says_how_to_make_it() -> None:
     status = run("zmqfleet", "lab", "status", "--name", "nowhere")
-    assert status.returncode == 2
+    assert status.status == 2
     assert "zmqfleet lab up" in status.stderr

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import pytest
-from lab_run import Lab
+from labs import Lab
 
 KEYS = {
     "source",
@@ -43,37 +43,37 @@ def test_all_cells_are_as_expected_and_of_each_kind(lab: Lab) -> None:
 
 @contextmanager
 def firewall_stopped(lab: Lab) -> Iterator[None]:
-    lab.ssh("broker1", "systemctl stop zmqfleet-firewall")
+    lab.sh("broker1", "systemctl stop zmqfleet-firewall")
     yield
-    lab.ssh("broker1", "systemctl start zmqfleet-firewall")
+    lab.sh("broker1", "systemctl start zmqfleet-firewall")
 
 
 @contextmanager
 def client_with_another_key(lab: Lab) -> Iterator[None]:
     where = "/etc/zmqfleet/quotes-client"
-    lab.ssh("gateway1", f"mkdir /root/aside && mv {where}/curve.key* /root/aside")
-    lab.ssh("gateway1", f"/usr/local/lib/zmqfleet/curve-keypair {where}")
+    lab.sh("gateway1", f"mkdir /root/aside && mv {where}/curve.key* /root/aside")
+    lab.sh("gateway1", f"/usr/local/lib/zmqfleet/curve-keypair {where}")
     yield
-    lab.ssh("gateway1", f"mv /root/aside/* {where} && rmdir /root/aside && systemctl restart quotes-client")
+    lab.sh("gateway1", f"mv /root/aside/* {where} && rmdir /root/aside && systemctl restart quotes-client")
 
 
 @contextmanager
 def service_stopped(lab: Lab) -> Iterator[None]:
-    lab.ssh("broker1", "systemctl stop quotes")
+    lab.sh("broker1", "systemctl stop quotes")
     yield
-    lab.ssh("broker1", "systemctl start quotes")
+    lab.sh("broker1", "systemctl start quotes")
 
 
 @contextmanager
 def no_zap_handler(lab: Lab) -> Iterator[None]:
     place = "/run/systemd/system/quotes.service.d"
-    lab.ssh(
+    lab.sh(
         "broker1",
         f'mkdir -p {place} && printf "[Service]\\nEnvironment=QUOTES_TEST_NO_ZAP=1\\n" >{place}/test.conf',
     )
-    lab.ssh("broker1", "systemctl daemon-reload && systemctl restart quotes")
+    lab.sh("broker1", "systemctl daemon-reload && systemctl restart quotes")
     yield
-    lab.ssh("broker1", f"rm -r {place} && systemctl daemon-reload && systemctl restart quotes")
+    lab.sh("broker1", f"rm -r {place} && systemctl daemon-reload && systemctl restart quotes")
 
 
 Fault = Callable[[Lab], AbstractContextManager[None]]

@@ -1,11 +1,7 @@
-"""Twin labs, one provisioned by each engine from blank; they go when the tests end."""
-
-import subprocess
-import sys
-from collections.abc import Iterator
+"""Twin labs, one provisioned by each engine from blank."""
 
 import pytest
-from twin import ROOT, Twin
+from labs import Lab
 
 # for snapshot.py; a real cron, which hosts do not have otherwise
 GO_ENV_IN_CRON = """
@@ -18,19 +14,8 @@ END
 
 
 @pytest.fixture(scope="session")
-def twins() -> Iterator[tuple[Twin, Twin]]:
-    """One lab for each engine, provisioned; progress of the long steps goes to the terminal."""
-    both = Twin("pyinfra"), Twin("ansible")
-    try:
-        for twin in both:
-            name = twin.inventory.name
-            subprocess.run(["zmqfleet", "lab", "up", "--name", name], cwd=ROOT, check=True, stdout=sys.stderr)
-            twin.converge(twin.engine)
-            twin.run("builder1", GO_ENV_IN_CRON)
-        yield both
-    finally:
-        for twin in both:
-            name = twin.inventory.name
-            subprocess.run(
-                ["zmqfleet", "lab", "down", "--name", name], cwd=ROOT, check=True, stdout=sys.stderr
-            )
+def twins(pyinfra_lab: Lab, ansible_lab: Lab) -> tuple[Lab, Lab]:
+    """The labs, by pyinfra and by Ansible."""
+    for lab in (pyinfra_lab, ansible_lab):
+        lab.sh("builder1", GO_ENV_IN_CRON)
+    return pyinfra_lab, ansible_lab

@@ -1,0 +1,26 @@
+"""Labs that tests share: the first test that needs one has it provisioned from blank; they go when the tests end."""
+
+from collections.abc import Iterator
+
+import pytest
+from labs import Lab, provisioned
+
+
+@pytest.fixture(scope="session")
+def pyinfra_lab() -> Iterator[Lab]:
+    """Five hosts, provisioned by pyinfra."""
+    with provisioned("by-pyinfra", "pyinfra", 5) as lab:
+        yield lab
+
+
+@pytest.fixture(scope="session")
+def ansible_lab() -> Iterator[Lab]:
+    """Its twin, provisioned by Ansible."""
+    with provisioned("by-ansible", "ansible", 5) as lab:
+        yield lab
+
+
+@pytest.fixture(scope="session")
+def lab(pyinfra_lab: Lab) -> Lab:
+    """The lab of tests that need one; each leaves it as declared."""
+    return pyinfra_lab

@@ -1,0 +1,108 @@
+"""What hands did to hosts: all who look say the same about it, before and after it is mended."""
+
+import re
+from pathlib import Path
+
+import pytest
+from labs import ENGINES, Changes, Lab, project
+
+# a host, what is done to it, and what is to be done then; ID stands for a release's
+DRIFT: list[tuple[str, str, list[str]]] = [
+    (
+        "broker1",
+        "echo x >>/etc/zmqfleet/quotes/environment",
+        [
+            "file /etc/zmqfleet/quotes/environment: content",
+            "unit quotes.service: runs with an earlier /etc/zmqfleet/quotes/environment",
+        ],
+    ),
+    (
+        "broker1",
+        "chmod 600 /etc/zmqfleet/quotes/endpoints.json",
+        ["file /etc/zmqfleet/quotes/endpoints.json: mode 600"],
+    ),
+    (
+        "broker1",
+        "touch /etc/zmqfleet/quotes/clients/old.key",
+        ["directory /etc/zmqfleet/quotes/clients: holds old.key"],
+    ),
+    ("broker1", "nft flush chain inet zmqfleet input", ["step ruleset in the kernel: to be done"]),
+    ("broker2", "systemctl disable --quiet --now quotes", ["unit quotes.service: is disabled"]),
+    (
+        "stranger1",
+        "echo '# x' >>/etc/zmqfleet/firewall.nft",
+        [
+            "file /etc/zmqfleet/firewall.nft: content",
+            "step ruleset in the kernel: /etc/zmqfleet/firewall.nft changes",
+        ],
+    ),
+    ("builder1", "echo GOFLAGS=-x >>/usr/local/go/go.env", ["step Go toolchain 1.25.4: to be done"]),
+    (
+        "builder1",
+        "userdel zmq-build",
+        [
+            "user zmq-build: missing",
+            "directory /var/lib/zmqfleet: owner UNKNOWN:UNKNOWN",
+            "directory /var/lib/zmqfleet/artifacts: owner UNKNOWN:UNKNOWN",
+            "directory /var/lib/zmqfleet/artifacts/quotes: owner UNKNOWN:UNKNOWN",
+            "directory /var/lib/zmqfleet/artifacts/quotes-client: owner UNKNOWN:UNKNOWN",
+            "file /var/lib/zmqfleet/artifacts/quotes/ID/quotes: owner UNKNOWN:UNKNOWN",
+            "file /var/lib/zmqfleet/artifacts/quotes-client/ID/quotes-client: owner UNKNOWN:UNKNOWN",
+        ],
+    ),
+    (
+        "gateway1",
+        "systemctl stop quotes-client; rm /opt/zmqfleet/quotes-client/current",
+        ["link /opt/zmqfleet/quotes-client/current: missing", "unit quotes-client.service: is inactive"],
+    ),
+    (
+        "gateway1",
+        "cd /opt/zmqfleet/quotes-client/releases/*/ && echo x >new && chmod 755 new && mv new quotes-client",
+        ["file /opt/zmqfleet/quotes-client/releases/ID/quotes-client: content"],
+    ),
+]
+# it is kept before it is replaced, though nothing runs with it any more; not of a forecast, since it changes nothing
+KEPT = {
+    ("broker1", "step what quotes runs with, kept: /etc/zmqfleet/quotes/environment changes"),
+    ("gateway1", "step what quotes-client runs with, kept: /opt/zmqfleet/quotes-client/current changes"),
+}
+
+
+def without_ids(changes: Changes) -> Changes:
+    return {(host, re.sub("/[0-9a-f]{16}/", "/ID/", change)) for host, change in changes}
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_forecasts_agree_and_drift_is_mended(lab: Lab, engine: str) -> None:
+    for host, damage, _ in DRIFT:
+        lab.sh(host, damage)
+    expected = {(host, change) for host, _, changes in DRIFT for change in changes}
+    assert without_ids(lab.drift()) == expected
+    assert [without_ids(lab.forecast(one)) for one in ENGINES] == [expected, expected]
+    assert without_ids(lab.drift()) == expected, "a forecast has changed something"
+    assert without_ids(lab.converge(engine)) - KEPT == expected
+    assert lab.drift() == set()
+    assert [lab.converge(one) for one in ENGINES] == [set(), set()]
+    assert lab.probe()[0] == 0
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_controller_that_knows_nothing_changes_nothing(lab: Lab, tmp_path: Path, engine: str) -> None:
+    """Neither a public key nor a digest nor an artefact, as in a fresh clone, of a fleet that is as declared."""
+    before = lab.started()
+    assert lab.of(project(tmp_path / "drift")).drift() == set()
+    assert lab.of(project(tmp_path / "forecast")).forecast(engine) == set()
+    # the keys of its clients stay unknown, and the clients are not cut off
+    assert lab.of(project(tmp_path / "limit")).converge(engine, "--limit", "broker1") == set()
+    fresh = lab.of(project(tmp_path / "converge"))
+    assert fresh.converge(engine) == set()
+    assert fresh.drift() == set()
+    assert lab.started() == before
+    assert public_keys(fresh) == public_keys(lab)
+
+
+def public_keys(lab: Lab) -> dict[str, str]:
+    curve = lab.state / "curve"
+    found = {str(path.relative_to(curve)): path.read_text() for path in curve.rglob("*.pub")}
+    assert found
+    return found

@@ -1,0 +1,73 @@
+"""Runs that are killed at any moment: the next one makes it good, the one after has nothing to do, and meanwhile no
+port that should be closed is open. ZMQFLEET_KILLS says how often, ZMQFLEET_SEED where it begins.
+"""
+
+import os
+import random
+import signal
+import subprocess
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
+from pathlib import Path
+
+import pytest
+from labs import ENGINES, ROOT, Lab, project
+from test_retirement import LIFE, declare
+
+KILLS = int(os.environ.get("ZMQFLEET_KILLS", "6"))
+SEED = int(os.environ.get("ZMQFLEET_SEED", "1"))
+LONGEST = {"pyinfra": 14.0, "ansible": 18.0}  # seconds, about what an update takes
+LEFTOVERS = (
+    "find /etc/zmqfleet /opt/zmqfleet /etc/systemd/system /usr/local/lib/zmqfleet /home/admin/.zmqfleet-uploads "
+    r"\( -name '*.new' -o -name '.ansible_tmp*' -o -name .proven -o -path '*uploads/*' \) 2>/dev/null"
+)
+
+
+@pytest.fixture(scope="module")
+def team(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return project(tmp_path_factory.mktemp("killed") / "project")
+
+
+@pytest.mark.parametrize("number", range(KILLS))
+def test_a_killed_run_is_made_good(
+    lab: Lab, team: Path, nobody_gets_in: Callable[[Lab], AbstractContextManager[None]], number: int
+) -> None:
+    chance = random.Random(SEED * 1000 + number)
+    here = lab.of(team)
+    change, _, _ = LIFE[(SEED + number) % len(LIFE)]
+    killed, next_one = chance.choice(ENGINES), chance.choice(ENGINES)
+    after = chance.uniform(1, LONGEST[killed])
+    declare(team, change)
+    about = f"{change.__name__}: {killed} killed after {after:.1f} s, then {next_one}"
+    with nobody_gets_in(here):
+        kill(here, killed, after)
+        here.engine(next_one).must_succeed()
+    assert here.drift() == set(), about
+    assert here.converge(killed) == set(), about
+    for host in here.fleet.hosts:
+        assert here.sh(host, LEFTOVERS, check=False) == "", f"{about}: {host}"
+    assert here.probe()[0] == 0, about
+
+
+def kill(lab: Lab, engine: str, seconds: float) -> None:
+    """A run of an engine, with all of its processes killed after so long; it may have ended."""
+    command = {
+        "pyinfra": ["pyinfra", "-y", "inventory", "deploy.py"],
+        "ansible": ["ansible-playbook", "-i", str(lab.inventory), "site.yml"],
+    }[engine]
+    environment = {
+        **os.environ,
+        "ZMQFLEET_PROJECT": str(lab.project),
+        "ZMQFLEET_INVENTORY": str(lab.inventory),
+    }
+    quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True, **quiet) as process:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(seconds)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def test_the_lab_is_left_as_declared(lab: Lab) -> None:
+    lab.engine("pyinfra").must_succeed()
+    assert lab.drift() == set()

@@ -1,0 +1,195 @@
+"""The tests' labs, and runs on them: each engine tells what it changes in the same words, which tests compare."""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from zmqfleet.fleet import Fleet, load
+from zmqfleet.lab.inventory import Paths
+from zmqfleet.lab.podman import podman
+from zmqfleet.resources import KINDS
+
+ROOT = Path(__file__).parents[2]
+ENGINES = ("pyinfra", "ansible")
+FORECAST = {"pyinfra": "--dry", "ansible": "--check"}
+
+Changes = set[tuple[str, str]]  # host, and the change in words
+
+_OF_PYINFRA = re.compile(
+    rf"^ +\[(\S+)\] +((?:{'|'.join(kind.kind for kind in KINDS)}) .+: .+)$", re.MULTILINE
+)
+_OF_ANSIBLE = re.compile(r"^changed: \[(\S+)\] => (?=\{)", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A command that has ended."""
+
+    command: tuple[str, ...]
+    status: int
+    stdout: str
+    stderr: str
+
+    @property
+    def output(self) -> str:
+        """All that it said."""
+        return self.stdout + self.stderr
+
+    @property
+    def changes(self) -> Changes:
+        """What a run of an engine changed, or would change."""
+        if self.command[0] == "pyinfra":
+            return set(_OF_PYINFRA.findall(self.output))
+        found = _OF_ANSIBLE.finditer(self.stdout)
+        results = [(one[1], json.JSONDecoder().raw_decode(self.stdout, one.end())[0]) for one in found]
+        return {(host, change) for host, result in results for change in result["changes"]}
+
+    def must_succeed(self) -> "Run":
+        """Itself, unless it failed."""
+        assert self.status == 0, f"{shlex.join(self.command)}: {self.status}\n{self.output[-6000:]}"
+        return self
+
+
+def run(*command: str, cwd: Path = ROOT, **environment: str) -> Run:
+    """A command in the project's root, with nothing to read from."""
+    done = subprocess.run(
+        command,
+        cwd=cwd,
+        env={**os.environ, **environment},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return Run(command, done.returncode, done.stdout, done.stderr)
+
+
+@dataclass(frozen=True)
+class Lab:
+    """A lab of the tests' own; its hosts are given the variables of `project`."""
+
+    name: str
+    project: Path = ROOT
+    first: Run | None = None  # the run that provisioned it from blank
+
+    @property
+    def inventory(self) -> Path:
+        """Its inventory."""
+        return ROOT / "inventories" / self.name
+
+    @property
+    def state(self) -> Path:
+        """What the controller keeps for it."""
+        return self.project / ".zmqfleet" / self.name
+
+    @cached_property
+    def fleet(self) -> Fleet:
+        """Its fleet."""
+        return load(self.project, self.inventory)
+
+    def of(self, project: Path) -> "Lab":
+        """The same hosts, with the variables of another project."""
+        return Lab(self.name, project)
+
+    def run(self, *command: str, cwd: Path = ROOT, **environment: str) -> Run:
+        """A command, started in the root of this checkout, whatever the project, that is about this lab."""
+        about = {"ZMQFLEET_PROJECT": str(self.project), "ZMQFLEET_INVENTORY": str(self.inventory)}
+        return run(*command, cwd=cwd, **{**about, **environment})
+
+    def engine(self, engine: str, *options: str, playbook: Path | str = "site.yml") -> Run:
+        """A run of an engine, however it ends."""
+        if engine == "pyinfra":
+            yes = [] if "--dry" in options else ["-y"]
+            return self.run("pyinfra", *yes, *options, "inventory", "deploy.py")
+        return self.run("ansible-playbook", "-i", str(self.inventory), *options, str(playbook))
+
+    def converge(self, engine: str, *options: str) -> Changes:
+        """What a run of an engine, which must succeed, has changed."""
+        return self.engine(engine, *options).must_succeed().changes
+
+    def forecast(self, engine: str, *options: str) -> Changes:
+        """What an engine says that it would change."""
+        return self.converge(engine, FORECAST[engine], *options)
+
+    def drift(self) -> Changes:
+        """What `zmqfleet drift` finds, which must be able to tell of all hosts."""
+        done = self.run("zmqfleet", "drift", "--json")
+        report = json.loads(done.stdout)
+        assert report["unknown"] == {}
+        found = {(host, change) for host, changes in report["changes"].items() for change in changes}
+        assert done.status == (1 if found else 0)
+        return found
+
+    def sh(self, host: str, command: str, stdin: str = "", check: bool = True) -> str:
+        """What a shell command prints on a host, run by root; it must succeed, unless `check` is false."""
+        argv = self.fleet.hosts[host].ssh(f"sudo sh -c {shlex.quote(command)}")
+        done = subprocess.run(argv, input=stdin, capture_output=True, text=True, check=False)
+        assert done.returncode == 0 or not check, f"{host}: {command}: {done.stderr}"
+        return done.stdout
+
+    def started(self) -> dict[str, str]:
+        """When each unit of ours was started, by host."""
+        show = "systemctl show -p Id -p ActiveEnterTimestampMonotonic -p MainPID 'quotes*' zmqfleet-firewall"
+        return {host: self.sh(host, show) for host in self.fleet.hosts}
+
+    def probe(self) -> tuple[int, dict[str, Any]]:
+        """The probe's exit status and its JSON."""
+        done = self.run("zmqfleet", "probe", "--json", "-")
+        return done.status, json.loads(done.stdout)
+
+    @contextmanager
+    def down(self, host: str) -> Iterator[None]:
+        """A host that is switched off meanwhile."""
+        podman("stop", "--time", "1", f"{Paths(ROOT, self.name).prefix}-{host}", check=True)
+        try:
+            yield
+        finally:
+            run("zmqfleet", "lab", "up", "--name", self.name).must_succeed()
+
+
+@contextmanager
+def provisioned(name: str, engine: str, hosts: int) -> Iterator[Lab]:
+    """A lab, provisioned by an engine from blank, that goes at the end; progress goes to the terminal."""
+    options = ["--name", name]
+    try:
+        up = ["zmqfleet", "lab", "up", *options, "--hosts", str(hosts)]
+        subprocess.run(up, cwd=ROOT, check=True, stdout=sys.stderr)
+        yield Lab(name, first=Lab(name).engine(engine).must_succeed())
+    finally:
+        subprocess.run(["zmqfleet", "lab", "down", *options], cwd=ROOT, check=True, stdout=sys.stderr)
+
+
+def playbook(path: Path, *before: dict[str, Any], **keywords: Any) -> Path:
+    """A team's own playbook, at a path: plays, then site.yml's play of the roles, with keywords of its own."""
+    (play,) = (
+        one for one in yaml.safe_load((ROOT / "playbooks" / "site.yml").read_text()) if one["hosts"] == "all"
+    )
+    path.write_text(yaml.safe_dump([*before, {**play, **keywords}]))
+    return path
+
+
+def variables() -> dict[str, Any]:
+    """The variables of this project's fleet, to be changed."""
+    found: dict[str, Any] = yaml.safe_load((ROOT / "group_vars" / "all.yml").read_text())
+    return found
+
+
+def project(path: Path, declared: dict[str, Any] | None = None) -> Path:
+    """A new project at a path, with these variables, or this project's, and its examples."""
+    (path / "group_vars").mkdir(parents=True)
+    (path / "group_vars" / "all.yml").write_text(
+        yaml.safe_dump(variables() if declared is None else declared)
+    )
+    (path / "examples").symlink_to(ROOT / "examples")
+    return path
