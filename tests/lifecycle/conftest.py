@@ -29,9 +29,12 @@ def nobody_gets_in() -> Callable[[Lab], AbstractContextManager[None]]:
             loop.stdin.write(f"{LOOP}\nknock({addresses!r}, {PORTS!r})\n")
             loop.stdin.close()
             assert loop.stdout.readline() == "knocking\n"
-            yield
-            lab.sh("builder1", "pkill --signal TERM --full ^python3.-u")
-            said = json.loads(loop.stdout.readline())
+            try:
+                yield
+                lab.sh("builder1", "pkill --signal TERM --full ^python3.-u")
+                said = json.loads(loop.stdout.readline())
+            finally:
+                loop.kill()
         assert said["tried"] > LEAST * said["seconds"], said
         assert said["opened"] == [], said
 

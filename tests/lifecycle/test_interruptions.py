@@ -14,7 +14,7 @@ import pytest
 from labs import ENGINES, ROOT, Lab, project
 from test_retirement import LIFE, declare
 
-KILLS = int(os.environ.get("ZMQFLEET_KILLS", "6"))
+KILLS = int(os.environ.get("ZMQFLEET_KILLS", "4"))
 SEED = int(os.environ.get("ZMQFLEET_SEED", "1"))
 LONGEST = {"pyinfra": 14.0, "ansible": 18.0}  # seconds, about what an update takes
 LEFTOVERS = (
