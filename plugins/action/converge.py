@@ -25,8 +25,9 @@ if "zmqfleet" not in sys.modules and (_ROOT / "src").is_dir():
     sys.path.insert(0, str(_ROOT / "src"))
 
 from zmqfleet import locking  # noqa: E402
-from zmqfleet.capabilities import ALONE  # noqa: E402
+from zmqfleet.capabilities import ALONE, CONFIGURE, INSTALL, ORDER, START  # noqa: E402
 from zmqfleet.converge import (  # noqa: E402
+    ROLL_OUT,
     Action,
     Actions,
     Answer,
@@ -90,9 +91,11 @@ class ActionModule(ActionBase):
                 if run.plan.refusals:
                     raise HostError("\n".join(f"{run.host}: {line}" for line in run.plan.refusals))
             run.done.clear()
+            turns = _turns(phase, capability, variables["ansible_play_role_names"])
             if self._task.check_mode:
-                return self._changed(self._forecast(run, capability, phase))
-            self._follow(run.phase(phase, capability), variables)
+                return self._changed([line for one in turns for line in self._forecast(run, one, phase)])
+            for one in turns:
+                self._follow(run.phase(phase, one), variables)
             return self._changed(run.done)
 
     def _compare(self, fleet: Fleet, play: str, hosts: list[str]) -> dict[str, Any]:
@@ -186,6 +189,17 @@ class ActionModule(ActionBase):
                     }
                 )
         return [str(change) for change in found]
+
+
+def _turns(phase: str, capability: str, roles: list[str]) -> list[str]:
+    """The capabilities whose turn it is in a phase: the one that is named, else those that no role of the play is for,
+    whose tasks may have been left out by --skip-tags or --start-at-task."""
+    has_role = {role.rpartition(".")[2] for role in roles}
+    if not capability and phase in (INSTALL, CONFIGURE):
+        return [one for one in ORDER if one not in has_role]
+    if not capability and phase in (START, ROLL_OUT) and "zmq_service" in has_role:
+        return []
+    return [capability]
 
 
 def _directory() -> Path:

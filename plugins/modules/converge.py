@@ -30,7 +30,7 @@ options:
     choices: [check, read, compare, install, configure, start, roll_out, retire, finish]
     required: true
   capability:
-    description: The capability, of the phases install and configure; all that the host needs if left out.
+    description: The capability, of install and configure; if left out, those that no role of the play is for.
     type: str
 attributes:
   check_mode:

@@ -52,13 +52,13 @@ DRIFT: list[tuple[str, str, list[str]]] = [
     ),
     (
         "gateway1",
-        "systemctl stop quotes-client; rm /opt/zmqfleet/quotes-client/current",
-        ["link /opt/zmqfleet/quotes-client/current: missing", "unit quotes-client.service: is inactive"],
+        "cd /opt/zmqfleet/quotes-client/current/ && echo x >new && chmod 755 new && mv new quotes-client",
+        ["file /opt/zmqfleet/quotes-client/releases/ID/quotes-client: content"],
     ),
     (
         "gateway1",
-        "cd /opt/zmqfleet/quotes-client/releases/*/ && echo x >new && chmod 755 new && mv new quotes-client",
-        ["file /opt/zmqfleet/quotes-client/releases/ID/quotes-client: content"],
+        "systemctl stop quotes-client; rm /opt/zmqfleet/quotes-client/current",
+        ["link /opt/zmqfleet/quotes-client/current: missing", "unit quotes-client.service: is inactive"],
     ),
 ]
 # it is kept before it is replaced, though nothing runs with it any more; not of a forecast, since it changes nothing
