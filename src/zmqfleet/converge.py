@@ -193,6 +193,12 @@ class HostRun:
                 found.setdefault(change.part.service, []).append(change)
         return found
 
+    def _waiting(self, rolled: bool) -> dict[str, list[Change]]:
+        """The last turn takes all that are left: one that keeps restarting runs at one moment, and not at the next."""
+        return (
+            {**self.to_start(rolled=False), **self.to_start(rolled=True)} if rolled else self.to_start(rolled)
+        )
+
     def _is_rolled(self, service: str) -> bool:
         unit = self.plan.actual.units.get(f"{service}.service", {})
         moves = self.plan.removals(START) or self.plan.handed_over
@@ -201,10 +207,10 @@ class HostRun:
     def start(self, rolled: bool) -> Actions:
         """Services, each proven to run; what does not goes back to what ran before, and no other host is touched."""
         yield from self.look_again()
-        if not self.to_start(rolled) and not (rolled and self.plan.removals(START)):
+        if not self._waiting(rolled) and not (rolled and self.plan.removals(START)):
             return
         yield from self._begin()
-        waiting = self.to_start(rolled)
+        waiting = self._waiting(rolled)
         if rolled:
             for removal in self.plan.removals(START):
                 self._note(str(removal))
