@@ -34,11 +34,12 @@ from zmqfleet.resources import (
 ROLL_OUT, FINISH = "roll_out", "finish"
 
 
-# what a killed run of either engine leaves where it was replacing a file, and where pyinfra's uploads pass
+# What a killed run of either engine left where it was replacing a file, and where pyinfra's uploads pass. Its last
+# command may still be at work, and this run has begun, so what is new stays.
 _SWEEP = (
-    "find /etc/zmqfleet /opt/zmqfleet /usr/local/lib/zmqfleet /etc/systemd/system -maxdepth 4 "
+    "find /etc/zmqfleet /opt/zmqfleet /usr/local/lib/zmqfleet /etc/systemd/system -maxdepth 4 -mmin +1 "
     r"\( -name '.ansible_tmp*' -o -name '.*.new' -o -path '*/zmqfleet/*.new' \) -exec rm -rf {} + 2>/dev/null; "
-    "rm -rf /root/.zmqfleet-uploads /home/*/.zmqfleet-uploads"
+    "find /root/.zmqfleet-uploads /home/*/.zmqfleet-uploads -type f -mmin +1 -exec rm -f {} + 2>/dev/null; true"
 )
 
 
