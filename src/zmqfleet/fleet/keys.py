@@ -15,8 +15,7 @@ _Z85 = re.compile(r"[0-9a-zA-Z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}")
 
 def kept(fleet: Fleet, host: str) -> dict[str, str | None]:
     """The public keys of a host that the controller has, by name; None for one that it has not."""
-    files = {identity.name: fleet.public_key_file(identity) for identity in fleet.identities(host)}
-    return {name: path.read_text().strip() if path.exists() else None for name, path in files.items()}
+    return {identity.name: fleet.public_key(identity) for identity in fleet.identities(host)}
 
 
 def learn(fleet: Fleet, host: str, shown: Mapping[str, str]) -> None:
