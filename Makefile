@@ -1,7 +1,7 @@
 # The two ways in: `make demo` and `make test`. Both set up what they need on a fresh machine.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lint unit lab-tests parity packages kills ways molecule on-hosts test bench clean constraints lab-down
+.PHONY: help setup demo lint unit lab-tests parity packages ways molecule on-hosts test bench clean constraints lab-down
 
 # Tools are started by name, also by each other; a Debian user's own PATH lacks the directories of iptables and nft.
 export PATH := $(CURDIR)/.venv/bin:$(PATH):/usr/sbin:/sbin
@@ -41,18 +41,15 @@ lint: setup  ## static checks
 unit: setup  ## tests that touch no host
 	pytest tests/unit tests/render
 
-lab-tests: setup  ## twins by both engines, compared; then faults, drift, retirement, failed releases on them
-	@$(call as_root,pytest -p no:cacheprovider tests/parity tests/lab tests/lifecycle \
-		--ignore tests/lab/test_ways.py --ignore tests/lifecycle/test_interruptions.py)
+# in this order: what tests/lab does to one of the twins, they differ in for good (a boot more)
+lab-tests: setup  ## twins by both engines, compared; retirement, failed and killed runs; then faults and drift
+	@$(call as_root,pytest -p no:cacheprovider tests/parity tests/lifecycle tests/lab --ignore tests/lab/test_ways.py)
 
 parity: setup  ## twin labs, one provisioned by each engine, compared
 	@$(call as_root,pytest -p no:cacheprovider tests/parity)
 
 packages: setup  ## wheel and collection as users get them, each alone, on a lab
 	@$(call as_root,pytest -p no:cacheprovider tests/packages)
-
-kills: setup  ## runs killed at random moments, ZMQFLEET_KILLS of them; not among `make test` yet
-	@$(call as_root,pytest -p no:cacheprovider tests/lifecycle/test_interruptions.py)
 
 ways: setup  ## the ways in which Ansible may be used, on a lab
 	@$(call as_root,pytest -p no:cacheprovider tests/lab/test_ways.py)
@@ -70,7 +67,7 @@ on-hosts: setup
 test: lint unit on-hosts  ## all checks; about 45 minutes
 	@echo 'make test: all passed'
 
-bench: setup  ## how long both engines take, as multiples of a plain ssh; about 10 minutes
+bench: setup  ## how long both engines take, as multiples of floors; about 30 minutes
 	@$(call as_root,bench/converge)
 
 lab-down: setup  ## remove the demo's lab

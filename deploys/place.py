@@ -65,12 +65,17 @@ def _ask(command: str) -> Answer:
     return Answer(done, "\n".join(output.stdout_lines), "\n".join(output.stderr_lines))
 
 
-def _follow(actions: Actions) -> Commands:
-    """Does what is next, until there is nothing; fails on this host only."""
+def _follow(run: HostRun, actions: Actions) -> Commands:
+    """Does what is next, until there is nothing; fails on this host only, which others may try then."""
+    succeeded = False
     try:
         yield from _do(actions)
+        succeeded = True
     except HostError as error:
         yield StringCommand(f"echo {shlex.quote(str(error))} >&2; exit 1")
+    finally:
+        if not succeeded:
+            _ask(locking.release(run.holder))
 
 
 def _do(actions: Actions) -> Commands:
@@ -128,7 +133,8 @@ def _put(one: File) -> Commands:
 
 
 def _all(*commands: tuple[str, ...]) -> StringCommand:
-    return StringCommand(" && ".join(shlex.join(command) for command in commands))
+    # by a shell of their own, since only what is started has the run's mark
+    return StringCommand("sh", "-c", shlex.quote(" && ".join(shlex.join(command) for command in commands)))
 
 
 def _read_all() -> None:
@@ -152,7 +158,7 @@ def _read_all() -> None:
 def _read(one: Any) -> Any:
     """Reads a host; returns it if that failed."""
     with ctx_host.use(one):
-        run = HostRun(fleet(), one.name, locking.Holder.of(os.getpid()), _failed)
+        run = HostRun(fleet(), one.name, _holder(), _failed)
         try:
             for _ in _do(run.read()):
                 raise AssertionError("reading changes nothing")
@@ -161,6 +167,10 @@ def _read(one: Any) -> Any:
             logger.error(f"{one.print_prefix}{error}")
             return one
     return None
+
+
+def _holder() -> locking.Holder:
+    return locking.Holder.of(os.getpid())
 
 
 def _have_work() -> bool:
@@ -178,7 +188,7 @@ def place(capability: str, phase: str) -> Generator[Any]:
     """What a capability amounts to on the current host in a phase."""
     run = _runs[host.name]
     if state.is_executing:
-        yield from _follow(run.place(capability, phase))
+        yield from _follow(run, run.place(capability, phase))
     else:
         yield from _foreseen(run.foreseen(phase, capability))
 
@@ -186,8 +196,9 @@ def place(capability: str, phase: str) -> Generator[Any]:
 @operation()
 def look_again() -> Generator[Any]:
     """What hosts have brought about is known to all before the next phase: public keys, digests of artefacts."""
+    run = _runs[host.name]
     if state.is_executing:
-        yield from _follow(_runs[host.name].look_again())
+        yield from _follow(run, run.look_again())
 
 
 @operation()
@@ -195,7 +206,7 @@ def start(rolled: bool) -> Generator[Any]:
     """Services that do not run; or, `rolled`, those that do, and what leaves."""
     run = _runs[host.name]
     if state.is_executing:
-        yield from _follow(run.start(rolled))
+        yield from _follow(run, run.start(rolled))
     else:
         yield from _foreseen(run.foreseen(ROLL_OUT if rolled else START))
 
@@ -205,7 +216,7 @@ def retire() -> Generator[Any]:
     """What is no longer declared goes, once all that is declared runs."""
     run = _runs[host.name]
     if state.is_executing:
-        yield from _follow(run.retire())
+        yield from _follow(run, run.retire())
     else:
         yield from _foreseen(run.foreseen(RETIRE))
 
@@ -213,8 +224,9 @@ def retire() -> Generator[Any]:
 @operation()
 def finish() -> Generator[Any]:
     """The lock is given back."""
+    run = _runs[host.name]
     if state.is_executing:
-        yield from _follow(_runs[host.name].finish())
+        yield from _follow(run, run.finish())
 
 
 def converge(*capabilities: str) -> None:
@@ -224,17 +236,19 @@ def converge(*capabilities: str) -> None:
         raise PyinfraError(NO_SERVICES)
     _read_all()
     if host in state.active_hosts:
+        _runs[host.name].is_whole = not capabilities
         _announce(capabilities)
     if not _have_work():
         return
-    _place_on_all(chosen, INSTALL)
+    mark = {locking.MARK: _holder().text}
+    _place_on_all(chosen, INSTALL, mark)
     look_again(name="Collect public keys")
-    _place_on_all(chosen, CONFIGURE)
+    _place_on_all(chosen, CONFIGURE, mark)
     if "zmq_service" in chosen:
-        start(False, name="zmq_service | Start")
-        start(True, name="zmq_service | Roll out", _parallel=batch(_runs.values()))
+        start(False, name="zmq_service | Start", _env=mark)
+        start(True, name="zmq_service | Roll out", _parallel=batch(_runs.values()), _env=mark)
     if not capabilities:
-        retire(name="Retire what is no longer declared")
+        retire(name="Retire what is no longer declared", _env=mark)
     finish(name="Give the lock back")
 
 
@@ -246,8 +260,8 @@ def _announce(capabilities: tuple[str, ...]) -> None:
         logger.info(f"{host.print_prefix}{line}")
 
 
-def _place_on_all(capabilities: Iterable[str], phase: str) -> None:
+def _place_on_all(capabilities: Iterable[str], phase: str, mark: dict[str, str]) -> None:
     used = {part.capability for run in _runs.values() for part in run.plan.parts if part.phase == phase}
     for capability in capabilities:
         if capability in used:
-            place(capability, phase, name=f"{capability} | {phase.capitalize()}")
+            place(capability, phase, name=f"{capability} | {phase.capitalize()}", _env=mark)

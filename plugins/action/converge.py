@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible import constants as C
+from ansible import context
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.vars import load_extra_vars
@@ -91,11 +92,18 @@ class ActionModule(ActionBase):
                 if run.plan.refusals:
                     raise HostError("\n".join(f"{run.host}: {line}" for line in run.plan.refusals))
             run.done.clear()
+            run.is_whole = _is_whole(variables["ansible_play_role_names"])
             turns = _turns(phase, capability, variables["ansible_play_role_names"])
             if self._task.check_mode:
                 return self._changed([line for one in turns for line in self._forecast(run, one, phase)])
-            for one in turns:
-                self._follow(run.phase(phase, one), variables)
+            self._task.environment = [*(self._task.environment or []), {locking.MARK: run.holder.text}]
+            try:
+                for one in turns:
+                    self._follow(run.phase(phase, one), variables)
+            except HostError:
+                # others may try then
+                self._do(Ask(locking.release(run.holder)), variables)
+                raise
             return self._changed(run.done)
 
     def _compare(self, fleet: Fleet, play: str, hosts: list[str]) -> dict[str, Any]:
@@ -200,6 +208,13 @@ def _turns(phase: str, capability: str, roles: list[str]) -> list[str]:
     if not capability and phase in (START, ROLL_OUT) and "zmq_service" in has_role:
         return []
     return [capability]
+
+
+def _is_whole(roles: list[str]) -> bool:
+    """Whether role fleet is in the play, which places what no other role has, and no task is left out."""
+    given = context.CLIARGS
+    chosen = set(given["tags"]) != {"all"} or given["skip_tags"] or given["start_at_task"] or given["step"]
+    return not chosen and any(role.rpartition(".")[2] == "fleet" for role in roles)
 
 
 def _directory() -> Path:

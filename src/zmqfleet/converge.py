@@ -34,12 +34,11 @@ from zmqfleet.resources import (
 ROLL_OUT, FINISH = "roll_out", "finish"
 
 
-# What a killed run of either engine left where it was replacing a file, and where pyinfra's uploads pass. Its last
-# command may still be at work, and this run has begun, so what is new stays.
+# what a killed run of either engine left where it was replacing a file, and where pyinfra's uploads pass
 _SWEEP = (
-    "find /etc/zmqfleet /opt/zmqfleet /usr/local/lib/zmqfleet /etc/systemd/system -maxdepth 4 -mmin +1 "
+    "find /etc/zmqfleet /opt/zmqfleet /usr/local/lib/zmqfleet /etc/systemd/system -maxdepth 4 "
     r"\( -name '.ansible_tmp*' -o -name '.*.new' -o -path '*/zmqfleet/*.new' \) -exec rm -rf {} + 2>/dev/null; "
-    "find /root/.zmqfleet-uploads /home/*/.zmqfleet-uploads -type f -mmin +1 -exec rm -f {} + 2>/dev/null; true"
+    "find /root/.zmqfleet-uploads /home/*/.zmqfleet-uploads -type f -exec rm -f {} + 2>/dev/null; true"
 )
 
 
@@ -105,14 +104,15 @@ Actions = Generator[Action, Answer | None, None]
 @dataclass
 class HostRun:
     """What a run knows of one host, which may be one that leaves the fleet; `done` are the changes it has begun to make
-    there, in words. Of `failed`, which all hosts of a run share, are the services that did not start, and on which
-    host."""
+    there, in words. In `failed`, which all hosts of a run share, are the services that did not start, and on which
+    host. `is_whole` says that all capabilities have their turn in this run."""
 
     fleet: Fleet
     host: str
     holder: locking.Holder
     failed: dict[str, str] = field(default_factory=dict)
     leaves: bool = False
+    is_whole: bool = False
     done: list[str] = field(default_factory=list)
     plan: Plan = field(init=False)
     _has_begun: bool = False  # the lock is taken, and the manifest holds what is going to be placed
@@ -274,6 +274,7 @@ class HostRun:
         yield from self._lock()
         if self._has_begun:
             return
+        yield from self._wait_for_others()
         yield from self.read()
         if self.plan.refusals:
             raise HostError("\n".join(f"{self.host}: {line}" for line in self.plan.refusals))
@@ -282,6 +283,9 @@ class HostRun:
             yield Put(File(MANIFEST, Inline.text(self.plan.manifest)))
         yield Execute(("sh", "-c", _SWEEP))
         self._has_begun = True
+        if self.is_whole:
+            # at once, as each call of a package manager takes its time
+            yield from self._place(one for one in self.plan.changes() if isinstance(one.resource, Package))
 
     def _lock(self) -> Actions:
         answer = yield Ask(locking.acquire(self.holder, locking.WORKING))
@@ -294,6 +298,16 @@ class HostRun:
         if not answer.succeeded:
             raise HostError(
                 f"{self.host}: cannot take the lock {locking.PATH}: {answer.stderr or answer.stdout}"
+            )
+
+    def _wait_for_others(self) -> Actions:
+        """What a killed run has started may still be at work, and would undo what this one does."""
+        answer = yield Ask(locking.wait_for_others(self.holder))
+        assert answer
+        if not answer.succeeded:
+            raise HostError(
+                f"{self.host}: commands of a run that was killed are still at work there (processes "
+                f"{answer.stdout.strip()}): wait for them, or end them"
             )
 
     def _pause(self) -> Actions:

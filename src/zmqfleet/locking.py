@@ -1,7 +1,8 @@
 """One controller at a time changes a host: a lock there, that a dead holder does not keep.
 
 The lock is a file in /run with its holder and a time until which it holds at the most. A holder renews it with all that
-it does; one that was killed on this machine is known to be gone, and any other's ends by itself.
+it does; one that was killed on this machine is known to be gone, and any other's ends by itself. What a killed run
+started on the host may outlive it: all that runs start there is marked, and the next run waits for it.
 """
 
 import getpass
@@ -15,6 +16,8 @@ from pathlib import Path
 PATH = "/run/zmqfleet.lock"
 WORKING = 900  # seconds that one step may take at the most
 PAUSE = 120  # seconds between two steps, while other hosts are at work
+MARK = "ZMQFLEET_RUN"  # environment variable of all commands of a run that change something
+PATIENCE = 100  # seconds that those of a killed run are waited for
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,17 @@ def acquire(holder: Holder, seconds: int, instead_of: str = "") -> str:
         f"exec 9>>{PATH}; flock 9; read -r who until <{PATH} || :; "
         f'if [ -n "$who" ] && [ "$who" != {mine} ] && [ "$who" != {gone} ] && [ "$until" -gt "$(date +%s)" ]; then '
         f'echo "locked $who $until"; exit 75; fi; echo {mine} $(($(date +%s) + {seconds})) >{PATH}'
+    )
+
+
+def wait_for_others(holder: Holder) -> str:
+    """A shell command that waits until no command of another run is at work on the host, for PATIENCE at the most; it
+    prints the process ids of those that still are, and ends with status 75."""
+    mine = shlex.quote(f"{MARK}={holder.text}")
+    others = f"grep -lsz ^{MARK}= /proc/[0-9]*/environ | xargs -r grep -LszxF -e {mine} | cut -d / -f 3"
+    return (
+        f'for _ in $(seq {PATIENCE}); do others=$({others}); if [ -z "$others" ]; then exit 0; fi; sleep 1; done; '
+        "echo $others; exit 75"
     )
 
 

@@ -4,6 +4,7 @@ import os
 import shlex
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 
 from zmqfleet import locking, remote
 from zmqfleet.converge import Actions, Answer, Ask, Execute, HostError, HostRun, Warn
@@ -26,6 +27,8 @@ def retire(fleet: Fleet, host: str, say: Callable[[str], None]) -> None:
         for actions in (run.read(), run.start(rolled=True), run.retire(), run.finish()):
             _follow(run, actions)
     except (HostError, remote.RemoteError) as error:
+        with suppress(remote.RemoteError):
+            _on(run, locking.release(run.holder))
         raise FleetError(f"{host}: {str(error).removeprefix(f'{host}: ')}") from None
     for line in run.done:
         say(f"{host}: {line}")
@@ -43,7 +46,7 @@ def _follow(run: HostRun, actions: Actions) -> None:
         if isinstance(action, Ask):
             answer = _on(run, action.command)
         elif isinstance(action, Execute):
-            done = _on(run, shlex.join(action.command))
+            done = _on(run, shlex.join(("env", f"{locking.MARK}={run.holder.text}", *action.command)))
             if not done.succeeded:
                 raise HostError(f"{shlex.join(action.command)}: {done.stderr.strip()}")
         elif isinstance(action, Warn):

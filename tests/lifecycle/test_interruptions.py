@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from labs import ENGINES, ROOT, Lab, project
 from test_retirement import LIFE, declare
+from twins import differences
 
 KILLS = int(os.environ.get("ZMQFLEET_KILLS", "4"))
 SEED = int(os.environ.get("ZMQFLEET_SEED", "1"))
@@ -68,6 +69,7 @@ def kill(lab: Lab, engine: str, seconds: float) -> None:
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def test_the_lab_is_left_as_declared(lab: Lab) -> None:
-    lab.engine("pyinfra").must_succeed()
-    assert lab.drift() == set()
+def test_twins_are_equal_after_all_of_them(pyinfra_lab: Lab, ansible_lab: Lab) -> None:
+    pyinfra_lab.engine("pyinfra").must_succeed()
+    for host in pyinfra_lab.fleet.hosts:
+        assert differences(pyinfra_lab, ansible_lab, host) == []

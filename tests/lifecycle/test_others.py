@@ -1,6 +1,7 @@
 """What is not ours is not taken over, and another controller is not interrupted."""
 
 import os
+import shlex
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -110,3 +111,25 @@ def test_a_dead_run_of_this_machine_keeps_nobody_out(lab: Lab, engine: str) -> N
     lab.sh("broker1", locking.acquire(dead, 600))
     assert lab.converge(engine)
     assert lab.drift() == set()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_what_a_dead_run_has_started_is_waited_for(lab: Lab, engine: str) -> None:
+    environment = "/etc/zmqfleet/quotes/environment"
+    lab.sh("broker1", f"echo x >>{environment}")
+    late = f"sleep 8; echo too late >>{environment}"
+    lab.sh("broker1", f"systemd-run --quiet --setenv={locking.MARK}=dead sh -c {shlex.quote(late)}")
+    assert lab.converge(engine)
+    assert lab.sh("broker1", f"grep -c late {environment}", check=False) == "0\n"
+    assert lab.drift() == set()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_run_that_failed_keeps_nobody_out(lab: Lab, engine: str) -> None:
+    environment, bad = "/etc/zmqfleet/quotes/environment", "/usr/local/lib/zmqfleet/unit-start"
+    lab.sh("broker1", f"echo x >>{environment}; mount --bind /bin/false {bad}")
+    failed = lab.engine(engine)
+    lab.sh("broker1", f"umount {bad}")
+    assert failed.status != 0
+    assert lab.sh("broker1", f"cat {locking.PATH}", check=False) == ""
+    assert lab.converge(engine)

@@ -2,13 +2,21 @@
 
 import re
 import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from labs import ENGINES, ROOT, Lab, project
+from twins import differences
+
+from zmqfleet import locking
 
 BROKERS = ("broker1", "broker2")
 MAIN = "cmd/quotes/main.go"
+
+
+Twins = tuple[Lab, Lab]
 
 
 @pytest.fixture
@@ -18,6 +26,20 @@ def team(tmp_path: Path) -> Path:
     (root / "examples").unlink()
     shutil.copytree(ROOT / "examples", root / "examples")
     return root
+
+
+@pytest.fixture
+def twins(pyinfra_lab: Lab, ansible_lab: Lab, team: Path) -> Twins:
+    """A lab for each engine, with that project."""
+    return pyinfra_lab.of(team), ansible_lab.of(team)
+
+
+def each(twins: Twins, what: Callable[[Lab, str], None]) -> None:
+    """On both twins at once, each by its engine; then they are equal."""
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(what, twins, ENGINES))
+    for host in ("builder1", *BROKERS):
+        assert differences(*twins, host) == []
 
 
 def change(team: Path, body: str) -> None:
@@ -42,39 +64,51 @@ def serving(lab: Lab) -> dict[str, str]:
     ],
     ids=["does not start", "does not stay up"],
 )
-@pytest.mark.parametrize("engine", ENGINES)
-def test_a_failed_release_goes_back(lab: Lab, team: Path, engine: str, body: str, reason: str) -> None:
-    here = lab.of(team)
-    before = serving(here)
+def test_a_failed_release_goes_back(twins: Twins, team: Path, body: str, reason: str) -> None:
+    before = [serving(twin) for twin in twins]
     change(team, body)
     if "time." in body:
         main = team / "examples" / "quotes" / MAIN
         main.write_text(main.read_text().replace("import ", 'import "os"\nimport "time"\nimport ', 1))
-    failed = here.engine(engine)
-    assert failed.status not in (0, 2) or (engine == "ansible" and failed.status == 2)
-    assert reason in failed.output
-    after = serving(here)
-    files = {broker: line.split()[1] for broker, line in before.items()}
-    assert {broker: line.split()[1] for broker, line in after.items()} == files
-    # one went back, and the other was not even tried
-    assert sum(after[broker] != before[broker] for broker in BROKERS) == 1
-    assert here.probe()[0] == 0
-    for broker in BROKERS:
-        assert here.sh(broker, "ls -d /etc/zmqfleet/quotes/.proven", check=False) == ""
+
+    def fail(twin: Lab, engine: str) -> None:
+        failed = twin.engine(engine)
+        assert failed.status == {"pyinfra": 1, "ansible": 2}[engine]
+        assert reason in failed.output
+
+    each(twins, fail)
+    for twin, ran in zip(twins, before, strict=True):
+        runs = serving(twin)
+        assert {broker: line.split()[1] for broker, line in runs.items()} == {
+            broker: line.split()[1] for broker, line in ran.items()
+        }
+        # one went back, and the other was not even tried
+        assert sum(runs[broker] != ran[broker] for broker in BROKERS) == 1
+        assert twin.probe()[0] == 0
+        for broker in BROKERS:
+            assert twin.sh(broker, f"ls -d /etc/zmqfleet/quotes/.proven {locking.PATH}", check=False) == ""
     shutil.rmtree(team / "examples" / "quotes")
     shutil.copytree(ROOT / "examples" / "quotes", team / "examples" / "quotes")
-    assert here.engine(engine).must_succeed().changes
-    assert here.drift() == set()
+
+    def mend(twin: Lab, engine: str) -> None:
+        assert twin.converge(engine)
+        assert twin.drift() == set()
+
+    each(twins, mend)
 
 
-def test_old_releases_are_kept_to_a_number(lab: Lab, team: Path) -> None:
-    here = lab.of(team)
+def test_old_releases_are_kept_to_a_number(twins: Twins, team: Path) -> None:
+    def release(twin: Lab, engine: str) -> None:
+        assert twin.converge(engine)
+        assert twin.drift() == set()
+
     for number in range(4):
         change(team, f"_ = {number}")
-        here.engine("pyinfra").must_succeed()
-        assert here.drift() == set()
-    assert int(here.sh("broker1", "ls /opt/zmqfleet/quotes/releases | wc -l")) == 3
-    assert int(here.sh("builder1", "ls /var/lib/zmqfleet/artifacts/quotes | wc -l")) == 3
-    current = here.sh("broker1", "readlink /opt/zmqfleet/quotes/current")
-    assert re.fullmatch(r"releases/[0-9a-f]{16}\n", current)
-    lab.engine("pyinfra").must_succeed()
+        each(twins, release)
+    for twin in twins:
+        assert int(twin.sh("broker1", "ls /opt/zmqfleet/quotes/releases | wc -l")) == 3
+        assert int(twin.sh("builder1", "ls /var/lib/zmqfleet/artifacts/quotes | wc -l")) == 3
+        current = twin.sh("broker1", "readlink /opt/zmqfleet/quotes/current")
+        assert re.fullmatch(r"releases/[0-9a-f]{16}\n", current)
+    change(team, "")
+    each(twins, release)

@@ -414,7 +414,7 @@ class Engine:
     def read(self, fleet: Fleet) -> dict[str, HostRun]:
         """Reads all hosts, then plans each with what the others have shown."""
         failed: dict[str, str] = {}
-        runs = {name: HostRun(fleet, name, HOLDER, failed) for name in fleet.hosts}
+        runs = {name: HostRun(fleet, name, HOLDER, failed, is_whole=True) for name in fleet.hosts}
         for look in (lambda run: run.read(), lambda run: run.look_again()):
             for run in runs.values():
                 self.follow(run, look(run))

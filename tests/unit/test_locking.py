@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from team_project import CLIENT, HOSTS, SERVICE, Project, fleet_of
 from zmqfleet import locking
 from zmqfleet.converge import Answer, Ask, HostError, HostRun
 from zmqfleet.fleet import Fleet
-from zmqfleet.locking import Holder, acquire, held_by, refusal, release
+from zmqfleet.locking import Holder, acquire, held_by, refusal, release, wait_for_others
 
 ELSEWHERE = Holder("another.machine", 4711, "1", "you@there")
 
@@ -118,6 +119,41 @@ def test_of_many_runs_at_once_one_has_the_lock(lock: Path) -> None:
         one.stdout.close()
     assert sorted(statuses) == [0] + [75] * 11
     assert seconds(lock, holders[statuses.index(0)]) > 880
+
+
+@pytest.fixture
+def marked(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Holder], subprocess.Popen[bytes]]]:
+    """Starts a command of a run; the mark is this test's own, and patience short."""
+    monkeypatch.setattr(locking, "MARK", f"ZMQFLEET_TEST_{os.getpid()}")
+    monkeypatch.setattr(locking, "PATIENCE", 2)
+    started = []
+
+    def start(holder: Holder) -> subprocess.Popen[bytes]:
+        started.append(subprocess.Popen(["env", f"{locking.MARK}={holder.text}", "sleep", "60"]))
+        while b"sleep" not in Path(f"/proc/{started[-1].pid}/cmdline").read_bytes().split(b"\0"):
+            time.sleep(0.01)
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.kill()
+        one.wait()
+
+
+Marked = Callable[[Holder], subprocess.Popen[bytes]]
+
+
+def test_commands_of_other_runs_are_waited_for(marked: Marked, mine: Holder) -> None:
+    assert run(wait_for_others(mine)) == (0, "")
+    marked(mine)
+    assert run(wait_for_others(mine)) == (0, ""), "a run does not wait for itself"
+    others = [marked(ELSEWHERE), marked(replace(mine, started="1"))]
+    status, printed = run(wait_for_others(mine))
+    assert (status, set(printed.split())) == (75, {str(one.pid) for one in others})
+    for one in others:
+        one.kill()
+        one.wait()
+    assert run(wait_for_others(mine)) == (0, "")
 
 
 def test_who_is_gone_is_known_of_this_machine_only(mine: Holder, gone: Holder) -> None:
