@@ -202,13 +202,13 @@ def look_again() -> Generator[Any]:
 
 
 @operation()
-def start(rolled: bool) -> Generator[Any]:
-    """Services that do not run; or, `rolled`, those that do, and what leaves."""
+def start(rolled: bool, turn: int | None = None) -> Generator[Any]:
+    """Services that do not run; or, `rolled`, those that do, in one of the fleet's turns, and what leaves."""
     run = _runs[host.name]
     if state.is_executing:
-        yield from _follow(run, run.start(rolled))
+        yield from _follow(run, run.start(rolled, turn))
     else:
-        yield from _foreseen(run.foreseen(ROLL_OUT if rolled else START))
+        yield from _foreseen(run.foreseen(ROLL_OUT if rolled else START, turn=turn))
 
 
 @operation()
@@ -246,7 +246,10 @@ def converge(*capabilities: str) -> None:
     _place_on_all(chosen, CONFIGURE, mark)
     if "zmq_service" in chosen:
         start(False, name="zmq_service | Start", _env=mark)
-        start(True, name="zmq_service | Roll out", _parallel=batch(_runs.values()), _env=mark)
+        at_once = batch(_runs.values())
+        for turn, services in enumerate(fleet().turns):
+            names = ", ".join(service.name for service in services)
+            start(True, turn, name=f"zmq_service | Roll out {names}", _parallel=at_once, _env=mark)
     if not capabilities:
         retire(name="Retire what is no longer declared", _env=mark)
     finish(name="Give the lock back")
@@ -258,6 +261,8 @@ def _announce(capabilities: tuple[str, ...]) -> None:
     chosen = [one for one in plan.changes() if one.part.capability in capabilities and not one.is_consequence]
     for line in dict.fromkeys(map(str, chosen)) if capabilities else plan.forecast:
         logger.info(f"{host.print_prefix}{line}")
+    for line in plan.undecided:
+        logger.warning(f"{host.print_prefix}{line}")
 
 
 def _place_on_all(capabilities: Iterable[str], phase: str, mark: dict[str, str]) -> None:

@@ -57,7 +57,7 @@ class ActionModule(ActionBase):
     """One phase on one host. What a run knows lies in Ansible's own temporary directory, since each task is a process
     of its own; that directory is the run's and its user's alone, and goes with it."""
 
-    _VALID_ARGS = frozenset({"phase", "capability"})
+    _VALID_ARGS = frozenset({"phase", "capability", "turn"})
     _supports_check_mode = True
 
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -74,6 +74,7 @@ class ActionModule(ActionBase):
 
     def _run(self, variables: dict[str, Any]) -> dict[str, Any]:
         phase, capability = self._task.args["phase"], self._task.args.get("capability", "")
+        turn = None if self._task.args.get("turn", "") == "" else int(self._task.args["turn"])
         fleet, host, play = (
             _fleet(self._loader, variables),
             variables["inventory_hostname"],
@@ -95,11 +96,13 @@ class ActionModule(ActionBase):
             run.is_whole = _is_whole(variables["ansible_play_role_names"])
             turns = _turns(phase, capability, variables["ansible_play_role_names"])
             if self._task.check_mode:
-                return self._changed([line for one in turns for line in self._forecast(run, one, phase)])
+                return self._changed(
+                    [line for one in turns for line in self._forecast(run, one, phase, turn)]
+                )
             self._task.environment = [*(self._task.environment or []), {locking.MARK: run.holder.text}]
             try:
                 for one in turns:
-                    self._follow(run.phase(phase, one), variables)
+                    self._follow(run.phase(phase, one, turn), variables)
             except HostError:
                 # others may try then
                 self._do(Ask(locking.release(run.holder)), variables)
@@ -109,7 +112,11 @@ class ActionModule(ActionBase):
     def _compare(self, fleet: Fleet, play: str, hosts: list[str]) -> dict[str, Any]:
         # not kept again: where hosts do not wait for each other, these may be at work
         runs = [run for host in hosts if hasattr(run := _recalled(fleet, host, play, {}), "plan")]
-        return {"changed": False, "todo": with_work(runs), "batch": batch(runs)}
+        for run in runs:
+            for line in run.plan.undecided:
+                self._display.warning(f"{run.host}: {line}")
+        turns = list(range(len(fleet.turns)))
+        return {"changed": False, "todo": with_work(runs), "batch": batch(runs), "turns": turns}
 
     def _follow(self, actions: Actions, variables: dict[str, Any]) -> None:
         """Does what is next by Ansible's means, until there is nothing."""
@@ -181,9 +188,9 @@ class ActionModule(ActionBase):
         shown = {"changes": list(changes), "_ansible_verbose_always": True} if changes else {}
         return {"changed": bool(changes), **shown, **({"diff": self._diffs} if self._diffs else {})}
 
-    def _forecast(self, run: HostRun, capability: str, phase: str) -> list[str]:
+    def _forecast(self, run: HostRun, capability: str, phase: str, turn: int | None) -> list[str]:
         """What the phase would change; and, with --diff, the differences of files that everybody may read."""
-        found = run.foreseen(phase, capability)
+        found = run.foreseen(phase, capability, turn)
         for change in found if self._task.diff else ():
             file = getattr(change, "resource", None)
             if isinstance(file, File) and isinstance(file.content, Inline) and not file.content.secret:

@@ -32,6 +32,11 @@ options:
   capability:
     description: The capability, of install and configure; if left out, those that no role of the play is for.
     type: str
+  turn:
+    description:
+      - Which of the fleet's turns of C(roll_out) it is, from 0; servers have theirs before those that connect to them.
+        If left out, all services of the host are rolled out.
+    type: int
 attributes:
   check_mode:
     description: Lists what would be changed, and changes nothing.
@@ -54,6 +59,11 @@ changes:
   type: list
   elements: str
   returned: changed
+turns:
+  description: The fleet's turns, of C(compare).
+  type: list
+  elements: int
+  returned: compare
 todo:
   description: The hosts of the play that have something to do.
   type: list

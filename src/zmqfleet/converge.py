@@ -104,8 +104,8 @@ Actions = Generator[Action, Answer | None, None]
 @dataclass
 class HostRun:
     """What a run knows of one host, which may be one that leaves the fleet; `done` are the changes it has begun to make
-    there, in words. In `failed`, which all hosts of a run share, are the services that did not start, and on which
-    host. `is_whole` says that all capabilities have their turn in this run."""
+    there, in words. In `failed`, which all hosts of a run share, are the services that did not start, or stayed as they
+    are because of others, and where, in words. `is_whole` says that all capabilities have their turn in this run."""
 
     fleet: Fleet
     host: str
@@ -128,29 +128,28 @@ class HostRun:
         actual, self._has_begun, self._touched, self._placed = memory
         self.plan = Plan(self.fleet, self.host, actual)
 
-    def phase(self, name: str, capability: str = "") -> Actions:
-        """What is next in a phase, of those that engines have steps for."""
+    def phase(self, name: str, capability: str = "", turn: int | None = None) -> Actions:
+        """What is next in a phase, of those that engines have steps for; in one of the fleet's turns, or in all."""
         found: Actions = {
             "read": self.look_again,
             INSTALL: lambda: self.place(capability, INSTALL),
             CONFIGURE: lambda: self.place(capability, CONFIGURE),
             START: lambda: self.start(rolled=False),
-            ROLL_OUT: lambda: self.start(rolled=True),
+            ROLL_OUT: lambda: self.start(rolled=True, turn=turn),
             RETIRE: self.retire,
             FINISH: self.finish,
         }[name]()
         return found
 
-    def foreseen(self, name: str, capability: str = "") -> list[Change | Removal]:
+    def foreseen(self, name: str, capability: str = "", turn: int | None = None) -> list[Change | Removal]:
         """What a phase would do, as far as can be known before the phases before it."""
         if name in (INSTALL, CONFIGURE):
             return [one for one in self.plan.changes(capability, name) if not one.is_consequence]
         if name in (START, ROLL_OUT):
             rolled = name == ROLL_OUT
-            changes = [
-                one for every in self.to_start(rolled).values() for one in every if not one.is_consequence
-            ]
-            return [*(self.plan.removals(START) if rolled else []), *changes]
+            waiting = self._of_turn(self.to_start(rolled), turn)
+            changes = [one for every in waiting.values() for one in every if not one.is_consequence]
+            return [*(self.plan.removals(START) if rolled and not turn else []), *changes]
         return self.plan.retirement if name == RETIRE else []
 
     def read(self) -> Actions:
@@ -194,35 +193,52 @@ class HostRun:
                 found.setdefault(change.part.service, []).append(change)
         return found
 
-    def _waiting(self, rolled: bool) -> dict[str, list[Change]]:
-        """The last turn takes all that are left: one that keeps restarting runs at one moment, and not at the next."""
-        return (
-            {**self.to_start(rolled=False), **self.to_start(rolled=True)} if rolled else self.to_start(rolled)
-        )
+    def _waiting(self, rolled: bool, turn: int | None) -> dict[str, list[Change]]:
+        """The roll-out takes all that are left: one that keeps restarting runs at one moment, and not at the next."""
+        if not rolled:
+            return self.to_start(rolled)
+        return self._of_turn({**self.to_start(rolled=False), **self.to_start(rolled=True)}, turn)
+
+    def _of_turn(self, waiting: dict[str, list[Change]], turn: int | None) -> dict[str, list[Change]]:
+        """Those whose turn it is. Where services hand ports to each other, all of a host's go together, last."""
+        if turn is None or not self.fleet.turns:
+            return waiting
+        if self.plan.handed_over:
+            return waiting if turn == len(self.fleet.turns) - 1 else {}
+        return {one.name: waiting[one.name] for one in self.fleet.turns[turn] if one.name in waiting}
+
+    def _held_back(self, service: str) -> str:
+        """Why a service stays as it is: it, or one that it connects to, did not start elsewhere; empty if not."""
+        servers = [other.name for other, _ in self.fleet.connects(self.fleet.services[service])]
+        for name in (service, *servers):
+            if name in self.failed:
+                return f"{'it' if name == service else name} {self.failed[name]}"
+        return ""
 
     def _is_rolled(self, service: str) -> bool:
         unit = self.plan.actual.units.get(f"{service}.service", {})
         moves = self.plan.removals(START) or self.plan.handed_over
         return bool(moves) or unit.get("ActiveState") == "active"
 
-    def start(self, rolled: bool) -> Actions:
-        """Services, each proven to run; what does not goes back to what ran before, and no other host is touched."""
+    def start(self, rolled: bool, turn: int | None = None) -> Actions:
+        """Services, each proven to run; what does not goes back to what ran before, and no other host is touched, nor
+        those that connect to it. Turns are the fleet's; without one, all have theirs at once."""
         yield from self.look_again()
-        if not self._waiting(rolled) and not (rolled and self.plan.removals(START)):
+        ends = rolled and not turn  # with the first turn, as others may take their ports
+        if not self._waiting(rolled, turn) and not (ends and self.plan.removals(START)):
             return
         yield from self._begin()
-        waiting = self._waiting(rolled)
-        if rolled:
+        waiting = self._waiting(rolled, turn)
+        if ends:
             for removal in self.plan.removals(START):
                 self._note(str(removal))
                 for command in removal.commands:
                     yield Execute(command)
         started: set[str] = set()
         for service, changes in waiting.items():
-            if rolled and service in self.failed:
-                yield Warn(
-                    f"{service} stays as it is on {self.host}: it did not start on {self.failed[service]}"
-                )
+            if rolled and (why := self._held_back(service)):
+                yield Warn(f"{service} stays as it is on {self.host}: {why}")
+                self.failed.setdefault(service, f"stays as it is on {self.host}")
                 continue
             runs = False
             try:
@@ -234,7 +250,7 @@ class HostRun:
                 runs = True
             finally:
                 if not runs:
-                    self.failed[service] = self.host
+                    self.failed[service] = f"did not start on {self.host}"
         yield from self._pause()
 
     def retire(self) -> Actions:
@@ -320,10 +336,17 @@ class HostRun:
 
     def _place(self, changes: Iterable[Change]) -> Actions:
         todo = [one for one in changes if (one.resource.kind, one.resource.name) not in self._placed]
+        for change in todo:
+            if isinstance(change.resource, File):
+                self._check(change.resource)
         if packages := [change.resource for change in todo if isinstance(change.resource, Package)]:
             yield Install(tuple(self._package(one) for one in packages))
         for change in todo:
-            self._placed.add((change.resource.kind, change.resource.name))
+            resource = change.resource
+            self._placed.add((resource.kind, resource.name))
+            if isinstance(resource, File) and isinstance(resource.content, Pending):
+                yield Warn(f"{self.host}: {resource.path}: {resource.content.why}")
+                continue
             self._note(str(change))
             yield from self._place_one(change)
 
@@ -342,21 +365,21 @@ class HostRun:
             for command in resource.commands(self.plan.actual, change.triggered):
                 yield Execute(command)
         elif isinstance(resource, File) and not isinstance(resource.content, Made):
-            yield Put(self._known(resource))
+            yield Put(resource)
         elif isinstance(resource, User | Directory | Link | File):
             yield Make(resource)
             if isinstance(resource, Directory) and (surplus := resource.surplus(self.plan.actual)):
                 yield Execute(("rm", "-rf", "--", *surplus))
 
-    def _known(self, file: File) -> File:
-        if isinstance(file.content, Pending):
+    def _check(self, file: File) -> None:
+        """Nothing is placed beside what cannot be."""
+        if isinstance(file.content, Pending) and file.content.blocks:
             raise HostError(f"{self.host}: {file.path}: {file.content.why}")
         if isinstance(file.content, Artefact):
             try:
                 releases.ensure_at(self.fleet, file.content.path)
             except FleetError as error:
                 raise HostError(f"{self.host}: {error}") from None
-        return file
 
 
 def with_work(runs: Iterable[HostRun]) -> list[str]:

@@ -18,6 +18,8 @@ from zmqfleet.fleet.schema import nearest
 from zmqfleet.resources import (
     KINDS,
     Actual,
+    File,
+    Pending,
     Resource,
     Rule,
     Step,
@@ -148,6 +150,16 @@ class Plan:
             if entry["kind"] in _KINDS
         ]
         return [one for one in found if one.phase == phase]
+
+    @cached_property
+    def undecided(self) -> list[str]:
+        """What is there, and may be what is declared or not: a line each, which says what would have to be known."""
+        resources = [one for part in self.parts for one in part.resources]
+        return [
+            f"{one.kind} {one.name} stays as it is: {one.content.why}"
+            for one in resources
+            if isinstance(one, File) and isinstance(one.content, Pending) and one.is_there(self.actual)
+        ]
 
     @cached_property
     def forecast(self) -> list[str]:

@@ -42,8 +42,10 @@ class Report:
         """A line for each thing that differs, and a summary."""
         lines = [f"{host}: {change}" for host, changes in self.changes.items() for change in changes]
         lines += [f"{host}: {why}" for host, why in self.unknown.items()]
-        drifted = sum(1 for changes in self.changes.values() if changes)
-        summary = f"{len(self.changes)} hosts: {len(self.changes) - drifted} as declared, {drifted} not"
+        known = {host: changes for host, changes in self.changes.items() if host not in self.unknown}
+        drifted = sum(1 for changes in known.values() if changes)
+        total = len(known) + len(self.unknown)
+        summary = f"{total} hosts: {len(known) - drifted} as declared, {drifted} not"
         return "\n".join([*lines, summary + (f"; {len(self.unknown)} unknown" if self.unknown else "")])
 
 
@@ -71,6 +73,8 @@ def look(fleet: Fleet, names: Sequence[str] = ()) -> Report:
             changes[host] = run.plan.forecast
             if run.plan.refusals:
                 refused[host] = f"cannot be converged: {'; '.join(run.plan.refusals)}"
+            elif run.plan.undecided:
+                refused[host] = "; ".join(run.plan.undecided)
     return Report(changes, {**unknown, **refused})
 
 

@@ -41,7 +41,15 @@ class Host:
     @property
     def become(self) -> bool:
         """Whether commands on this host need sudo."""
-        return bool(self.variables.get("ansible_become", False))
+        # an INI file's values may be text
+        return str(self.variables.get("ansible_become", False)).lower() in (
+            "true",
+            "yes",
+            "on",
+            "1",
+            "y",
+            "t",
+        )
 
     @property
     def ssh_port(self) -> int:

@@ -388,14 +388,14 @@ class Engine:
         runs = self.read(fleet)
         if not with_work(runs.values()):
             return runs
-        for phase in self.phases():
+        for phase in self.phases(fleet):
             for run in runs.values():
                 if run.host not in self.errors:
                     self.follow(run, phase(run))
         return runs
 
     @staticmethod
-    def phases() -> list[Callable[[HostRun], Actions]]:
+    def phases(fleet: Fleet) -> list[Callable[[HostRun], Actions]]:
         """What engines do after reading, in order."""
 
         def placing(phase: str) -> list[Callable[[HostRun], Actions]]:
@@ -406,7 +406,7 @@ class Engine:
             HostRun.look_again,
             *placing(CONFIGURE),
             functools.partial(HostRun.start, rolled=False),
-            functools.partial(HostRun.start, rolled=True),
+            *(functools.partial(HostRun.start, rolled=True, turn=turn) for turn in range(len(fleet.turns))),
             HostRun.retire,
             HostRun.finish,
         ]

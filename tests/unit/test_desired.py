@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from host_model import HOLDER, Engine, ModelHost, Modelled
+from host_model import HOLDER, Engine, Failed, ModelHost, Modelled
 from team_project import CLIENT, HOSTS, SERVICE, Project, fleet_of
 
 from zmqfleet import desired
@@ -370,7 +370,7 @@ def test_a_key_that_nobody_has_seen_leaves_what_is_there(new: Converged) -> None
 
 def test_a_host_whose_peers_were_never_seen_fails_and_says_so(new: Converged) -> None:
     engine, run = Engine(new.hosts), HostRun(new.fleet, "gateway1", HOLDER)
-    for phase in (HostRun.read, *engine.phases()):
+    for phase in (HostRun.read, *engine.phases(new.fleet)):
         if not engine.errors:  # as of a run that is limited to this host
             engine.follow(run, phase(run))
     assert engine.errors["gateway1"].startswith(
@@ -378,6 +378,109 @@ def test_a_host_whose_peers_were_never_seen_fails_and_says_so(new: Converged) ->
         "broker2, which no run has seen yet"
     )
     assert "quotes-client.service" not in new.hosts["gateway1"].processes
+
+
+def forget(converged: Converged, identity: str) -> None:
+    """The controller has not seen a key, and the host that has it is not in the run."""
+    (converged.fleet.state / "curve" / f"{identity}.pub").unlink()
+
+
+def alone(converged: Converged, host: str) -> Engine:
+    """A run that is limited to one host."""
+    engine, run = Engine(converged.hosts), HostRun(converged.fleet, host, HOLDER)
+    for phase in (HostRun.read, *engine.phases(converged.fleet)):
+        engine.follow(run, phase(run))
+    return engine
+
+
+def test_a_client_that_was_never_seen_keeps_nobody_else_waiting(converged: Converged) -> None:
+    key = "/etc/zmqfleet/quotes/clients/gateway1.quotes-client.key"
+    converged.then({**SERVICE, "env": {"REGION": "eu-2"}}, CLIENT)
+    forget(converged, "gateway1/quotes-client")
+    del converged.hosts["broker1"].paths[key]
+    why = (
+        "needs the public key of quotes-client on gateway1, which no run has seen yet: converge that host too"
+    )
+    assert f"file {key}: {why}" in converged.plan("broker1").forecast
+    engine = alone(converged, "broker1")
+    assert engine.errors == {}
+    assert f"broker1: {key}: {why}" in engine.warnings
+    assert converged.plan("broker1").forecast == [f"file {key}: {why}"]
+
+
+def test_what_cannot_be_compared_is_said(converged: Converged) -> None:
+    assert converged.plan("gateway1").undecided == []
+    forget(converged, "broker1/quotes")
+    assert converged.plan("gateway1").forecast == []
+    said = (
+        "file /etc/zmqfleet/quotes-client/endpoints.json stays as it is: needs the public key of quotes on broker1, "
+        "which no run has seen yet: converge that host too"
+    )
+    assert converged.plan("gateway1").undecided == [said]
+
+
+def test_peers_are_told_the_address_that_an_endpoint_is_bound_to(converged: Converged) -> None:
+    bound = copy.deepcopy(SERVICE)
+    bound["endpoints"][0]["bind"] = "198.51.100.7"
+    beside = {**CLIENT, "hosts": "brokers", "connects": ["quotes.orders", "quotes.health"]}
+    bound["endpoints"][0]["allow"] = ["brokers"]
+    converged.then(bound, beside)
+    data = json.loads(text(converged.plan("broker1"), "/etc/zmqfleet/quotes-client/endpoints.json"))
+    assert {
+        name: [(peer["host"], peer["endpoint"]) for peer in peers] for name, peers in data["connects"].items()
+    } == {
+        "quotes.orders": [("broker1", "tcp://198.51.100.7:5555"), ("broker2", "tcp://198.51.100.7:5555")],
+        "quotes.health": [("broker1", "tcp://127.0.0.1:5557")],
+    }
+
+
+# --- who is started when
+
+
+class Broken(dict[str, Any]):
+    """A host's processes, of which one unit's never starts."""
+
+    def __init__(self, unit: str, processes: dict[str, Any]) -> None:
+        super().__init__(processes)
+        self.unit = unit
+
+    def __setitem__(self, unit: str, process: Any) -> None:
+        if unit == self.unit:
+            raise Failed(f"{unit}: does not stay up")
+        super().__setitem__(unit, process)
+
+
+def test_clients_of_a_server_that_does_not_start_stay_as_they_are(converged: Converged) -> None:
+    moved = {**SERVICE["endpoints"][0], "port": 5755}
+    converged.then({**SERVICE, "endpoints": [moved, *SERVICE["endpoints"][1:]]}, CLIENT)
+    first = converged.hosts["broker1"]
+    first.processes = Broken("quotes.service", first.processes)
+    gateway = converged.hosts["gateway1"]
+    path = "/etc/zmqfleet/quotes-client/endpoints.json"
+    before = gateway.paths[path].data, gateway.processes["quotes-client.service"]
+    engine = converged.run()
+    assert engine.errors == {"broker1": "quotes.service: does not stay up"}
+    assert {
+        "quotes stays as it is on broker2: it did not start on broker1",
+        "quotes-client stays as it is on gateway1: quotes did not start on broker1",
+    } <= set(engine.warnings)
+    assert (gateway.paths[path].data, gateway.processes["quotes-client.service"]) == before
+
+
+def test_servers_have_their_turn_before_those_that_connect_to_them(new: Converged) -> None:
+    def named_by_turn(*services: dict[str, Any]) -> list[list[str]]:
+        found = fleet_of(new.project.root, GROUPS, [*services])
+        assert isinstance(found, Fleet), found
+        return [[service.name for service in turn] for turn in found.turns]
+
+    third = {
+        **CLIENT,
+        "name": "a-third",
+        "connects": [],
+        "endpoints": [{**CLIENT["endpoints"][0], "port": 5577}],
+    }
+    assert named_by_turn(CLIENT, SERVICE) == [["quotes"], ["quotes-client"]]
+    assert named_by_turn(third, CLIENT, SERVICE) == [["a-third", "quotes"], ["quotes-client"]]
 
 
 def test_public_keys_complete_what_peers_are_told(converged: Converged) -> None:

@@ -26,9 +26,10 @@ from zmqfleet.resources import Entry
             {"a": [], "b": ["x"]},
             {"c": "no answer"},
             2,
-            "b: x\nc: no answer\n2 hosts: 1 as declared, 1 not; 1 unknown",
+            "b: x\nc: no answer\n3 hosts: 1 as declared, 1 not; 1 unknown",
         ),
-        ({}, {"c": "no answer"}, 2, "c: no answer\n0 hosts: 0 as declared, 0 not; 1 unknown"),
+        ({}, {"c": "no answer"}, 2, "c: no answer\n1 hosts: 0 as declared, 0 not; 1 unknown"),
+        ({"a": [], "b": ["x"]}, {"b": "y"}, 2, "b: x\nb: y\n2 hosts: 1 as declared, 0 not; 1 unknown"),
     ],
 )
 def test_a_report_in_words_and_as_an_exit_status(

@@ -41,7 +41,10 @@ def listed(count: int, **variables: object) -> Data:
     names = [name for members in groups.values() for name in members]
     return {
         "_meta": {
-            "hostvars": {name: {"ansible_host": "192.0.2.1", "rack": name, **variables} for name in names}
+            "hostvars": {
+                name: {"ansible_host": f"10.0.{number // 256}.{number % 256}", "rack": name, **variables}
+                for number, name in enumerate(names)
+            }
         },
         "all": {"children": list(groups)},
         **{group: {"hosts": list(members)} for group, members in groups.items()},

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import yaml
 from team_project import CLIENT, SERVICE, Project
 
 Change = Callable[[dict[str, Any]], object]
@@ -259,6 +260,37 @@ def test_connecting_without_being_allowed_is_refused(project: Project) -> None:
     status, output = validate(project)
     assert status == 2
     assert "zmq_services[1].connects[0]: stranger1 may not connect to quotes.orders" in output
+
+
+def test_connecting_to_anothers_loopback_is_refused(project: Project) -> None:
+    project.write(zmq_services=[SERVICE, {**CLIENT, "connects": ["quotes.health"]}])
+    status, output = validate(project)
+    assert status == 2
+    assert (
+        "zmq_services[1].connects[0]: quotes.health binds to loopback, and gateway1 runs no quotes to connect to"
+        in output
+    )
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"ansible_host": "192.0.2.2"}, "ansible_host: gateway1 and broker1 have the same address 192.0.2.2"),
+        (
+            {"ansible_connection": "local"},
+            "ansible_connection: is local for gateway1: hosts are reached by ssh",
+        ),
+    ],
+)
+def test_hosts_that_engines_would_reach_differently_are_refused(
+    project: Project, variables: dict[str, str], message: str
+) -> None:
+    host_vars = project.inventory / "host_vars"
+    host_vars.mkdir()
+    (host_vars / "gateway1.yml").write_text(yaml.safe_dump(variables))
+    status, output = validate(project)
+    assert status == 2
+    assert message in output
 
 
 @pytest.mark.parametrize(

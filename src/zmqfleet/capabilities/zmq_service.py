@@ -73,14 +73,18 @@ def _clients(fleet: Fleet, host: str, service: Service) -> tuple[Directory | Fil
         key = fleet.public_key(client)
         text = key and render("zmq_service", "client.key.j2", {"_zmq_client": {"public_key": key}})
         path = f"{service.etc}/clients/{client.host}.{client.name}.key"
-        files.append(File(path, Inline.text(text) if text else _unknown([client]), released=True))
+        files.append(
+            File(path, Inline.text(text) if text else _unknown([client], blocks=False), released=True)
+        )
     names = tuple(file.path.rpartition("/")[2] for file in files)
     return Directory(f"{service.etc}/clients", only=names), *files
 
 
-def _unknown(whose: Sequence[Identity]) -> Pending:
+def _unknown(whose: Sequence[Identity], blocks: bool = True) -> Pending:
     names = ", ".join(sorted({f"{one.name} on {one.host}" for one in whose}))
-    return Pending(f"needs the public key of {names}, which no run has seen yet: converge that host too")
+    return Pending(
+        f"needs the public key of {names}, which no run has seen yet: converge that host too", blocks
+    )
 
 
 def _start(fleet: Fleet, host: str, service: Service) -> Part:
@@ -88,9 +92,9 @@ def _start(fleet: Fleet, host: str, service: Service) -> Part:
     variables = {"_zmq_service": service_variables(fleet, host, service)}
     servers = [
         Identity(peer, other.name)
-        for other, endpoint in fleet.connects(service)
+        for other, endpoint, peers in fleet.servers(host, service)
         if endpoint.curve
-        for peer in fleet.instances(other)
+        for peer in peers
     ]
     unknown = [server for server in servers if fleet.public_key(server) is None]
     new = release(fleet, service)
@@ -132,17 +136,14 @@ def _start(fleet: Fleet, host: str, service: Service) -> Part:
 def service_variables(fleet: Fleet, host: str, service: Service) -> dict[str, Any]:
     """What a service's templates get as _zmq_service; unknown public keys are None in it."""
 
-    def peers(other: Service, endpoint: Endpoint) -> list[dict[str, Any]]:
-        return [
-            {
-                "host": peer,
-                "socket": endpoint.socket,
-                "endpoint": endpoint.at(addresses(fleet.hosts[peer])[0]),
-                "security": endpoint.security,
-                **({"server_key": fleet.public_key(Identity(peer, other.name))} if endpoint.curve else {}),
-            }
-            for peer in fleet.instances(other)
-        ]
+    def server(other: Service, endpoint: Endpoint, peer: str) -> dict[str, Any]:
+        return {
+            "host": peer,
+            "socket": endpoint.socket,
+            "endpoint": endpoint.at(endpoint.own_address or addresses(fleet.hosts[peer])[0]),
+            "security": endpoint.security,
+            **({"server_key": fleet.public_key(Identity(peer, other.name))} if endpoint.curve else {}),
+        }
 
     return {
         "name": service.name,
@@ -157,6 +158,9 @@ def service_variables(fleet: Fleet, host: str, service: Service) -> dict[str, An
                 e.name: {"socket": e.socket, "endpoint": e.zmq, "security": e.security}
                 for e in service.endpoints
             },
-            "connects": {f"{s.name}.{e.name}": peers(s, e) for s, e in fleet.connects(service)},
+            "connects": {
+                f"{other.name}.{endpoint.name}": [server(other, endpoint, peer) for peer in peers]
+                for other, endpoint, peers in fleet.servers(host, service)
+            },
         },
     }

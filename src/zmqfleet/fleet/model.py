@@ -19,6 +19,14 @@ class FleetError(Exception):
     """The variables or the inventory are wrong; the message has one line a problem."""
 
 
+_EVERYWHERE = ("*", "0.0.0.0", "::")
+
+
+def is_loopback(bind: str) -> bool:
+    """Whether what is bound to this address can be reached from the same host only."""
+    return bind.startswith("127.") or bind == "::1"
+
+
 @dataclass(frozen=True)
 class Endpoint:
     """What a service binds: socket type, TCP port, mechanism (`curve` or `null`), allowed groups, address."""
@@ -33,12 +41,17 @@ class Endpoint:
     @property
     def loopback(self) -> bool:
         """Whether only the host itself can reach it."""
-        return self.bind.startswith("127.") or self.bind == "::1"
+        return is_loopback(self.bind)
 
     @property
     def curve(self) -> bool:
         """Whether its mechanism is CURVE."""
         return self.security == "curve"
+
+    @property
+    def own_address(self) -> str | None:
+        """The one address that it is bound to; None if it is bound to all of its host's."""
+        return None if self.bind in _EVERYWHERE else self.bind
 
     @property
     def zmq(self) -> str:
@@ -197,6 +210,17 @@ class Fleet:
         pairs = (name.split(".", 1) for name in service.connects)
         return [(self.services[other], self.services[other].endpoint(name)) for other, name in pairs]
 
+    def servers(self, host: str, service: Service) -> list[tuple[Service, Endpoint, list[str]]]:
+        """The endpoints to which an instance of a service connects, and their hosts; a loopback one's: its own."""
+        return [
+            (
+                other,
+                endpoint,
+                [peer for peer in self.instances(other) if not endpoint.loopback or peer == host],
+            )
+            for other, endpoint in self.connects(service)
+        ]
+
     def has_key(self, service: Service) -> bool:
         """Whether a service has a CURVE key: it serves or uses a CURVE endpoint."""
         return service.serves_curve or any(endpoint.curve for _, endpoint in self.connects(service))
@@ -241,18 +265,23 @@ class Fleet:
         except FileNotFoundError:
             return None
 
-    def in_start_order(self, services: Iterable[Service]) -> list[Service]:
-        """Services in an order that depends on nothing but what connects to what: those that others connect to first,
-        else by name."""
-        left = sorted(services, key=lambda service: service.name)
-        ordered: list[Service] = []
+    @cached_property
+    def turns(self) -> list[list[Service]]:
+        """All services in the turns in which they are rolled out: those that others connect to first, else by name."""
+        left = sorted(self.services.values(), key=lambda service: service.name)
+        found: list[list[Service]] = []
         while left:
             names = {service.name for service in left}
             free = [s for s in left if not names & {other.name for other, _ in self.connects(s)} - {s.name}]
             # of services that connect to each other in a ring, one has to be the first
-            ordered += free or left[:1]
-            left = [service for service in left if service not in ordered]
-        return ordered
+            found.append(free or left[:1])
+            left = [service for service in left if service not in found[-1]]
+        return found
+
+    def in_start_order(self, services: Iterable[Service]) -> list[Service]:
+        """Services in the order of their turns."""
+        wanted = {service.name for service in services}
+        return [service for turn in self.turns for service in turn if service.name in wanted]
 
     def public_keys(self) -> Mapping[tuple[str, str], str]:
         """The public keys that the controller has, by host and name."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from zmqfleet import inventory as inventory_module
 from zmqfleet.fleet.addresses import addresses
-from zmqfleet.fleet.model import Fleet, FleetError
+from zmqfleet.fleet.model import Fleet, FleetError, is_loopback
 from zmqfleet.fleet.schema import check, nearest, options
 from zmqfleet.inventory import Host
 
@@ -87,6 +87,7 @@ def _variables(hosts: dict[str, Host], alone: bool) -> Iterator[Problem]:
     # not required by the roles' specifications: some can be used by themselves
     if "zmq_services" not in first.variables and not alone:
         yield "zmq_services", "is missing; set it for all hosts"
+    yield from _connections(hosts)
     for host in hosts.values():
         kept = host.variables.get("zmq_service_releases_kept", 1)
         if isinstance(kept, int) and kept < 1:
@@ -98,6 +99,18 @@ def _variables(hosts: dict[str, Host], alone: bool) -> Iterator[Problem]:
                     name,
                     f"differs between {first.name} and {host.name}; it describes the fleet, set it for all",
                 )
+
+
+def _connections(hosts: dict[str, Host]) -> Iterator[Problem]:
+    """What would let engines reach different hosts, or one host under two names."""
+    reached: dict[tuple[str, int], str] = {}
+    for host in hosts.values():
+        connection = str(host.variables.get("ansible_connection", "ssh"))
+        if "ssh" not in connection and connection != "smart":
+            yield "ansible_connection", f"is {connection} for {host.name}: hosts are reached by ssh"
+        other = reached.setdefault((host.address, host.ssh_port), host.name)
+        if other != host.name:
+            yield "ansible_host", f"{host.name} and {other} have the same address {host.address}"
 
 
 def _services(hosts: dict[str, Host], project: Path) -> Iterator[Problem]:
@@ -285,6 +298,12 @@ def _connects(entries: list[dict[str, Any]], groups: dict[str, list[str]]) -> It
             at = f"zmq_services[{index}].connects[{place}]"
             if target not in known:
                 yield at, f"unknown endpoint {target!r}; {nearest(target, known)}"
+                continue
+            server = next(e for e in entries if e["name"] == target.partition(".")[0])
+            serves = groups.get(server["hosts"], [])
+            apart = [host for host in groups.get(entry["hosts"], []) if host not in serves]
+            if is_loopback(known[target].get("bind", "*")) and apart:
+                yield at, f"{target} binds to loopback, and {apart[0]} runs no {server['name']} to connect to"
                 continue
             may = {host for group in known[target]["allow"] for host in groups.get(group, [])}
             for host in groups.get(entry["hosts"], []):

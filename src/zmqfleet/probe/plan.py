@@ -8,8 +8,6 @@ from zmqfleet.fleet import Endpoint, Fleet, Service
 NOTHING, RIGHT, UNKNOWN_KEY, WRONG_SERVER = "none", "right", "unknown", "wrong-server-key"
 CREDENTIALS = (RIGHT, NOTHING, UNKNOWN_KEY, WRONG_SERVER)
 
-_EVERYWHERE = ("*", "0.0.0.0", "::")
-
 
 @dataclass(frozen=True)
 class Planned:
@@ -59,12 +57,11 @@ def _between(
     endpoint: Endpoint,
     public_keys: Mapping[tuple[str, str], str],
 ) -> Iterator[Planned]:
-    bound_to = None if endpoint.bind in _EVERYWHERE else endpoint.bind
     outside = fleet.hosts[destination].address
 
     def cell(credentials: str, expected: str, shut_at_tcp: bool = False) -> Planned:
         # what is bound to a loopback address is tried from elsewhere at the host's own address
-        address = outside if endpoint.loopback and source != destination else bound_to or outside
+        address = outside if endpoint.loopback and source != destination else endpoint.own_address or outside
         own_key = credentials in (RIGHT, WRONG_SERVER)
         return Planned(
             source=source,

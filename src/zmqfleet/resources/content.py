@@ -41,9 +41,11 @@ class Made:
 
 @dataclass(frozen=True)
 class Pending:
-    """Content that cannot be known yet, and why; what is on the host stays."""
+    """Content that cannot be known yet, and why; what is on the host stays. Where nothing is, what comes after may have
+    to wait for it."""
 
     why: str
+    blocks: bool = True
     sha256: None = None
 
 
