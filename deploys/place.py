@@ -103,7 +103,11 @@ def _commands(action: Execute | Install | Put | Make) -> Commands:
             yield StringCommand(shlex.join(command))
         case Install(packages):
             yield from apt.packages._inner(
-                packages=list(packages), update=True, cache_time=86400, no_recommends=True
+                packages=list(packages),
+                update=True,
+                cache_time=86400,
+                no_recommends=True,
+                extra_install_args="-o DPkg::Lock::Timeout=300",
             )
         case Put(file):
             yield from _put(file)

@@ -12,6 +12,7 @@ from typing import Any
 
 from zmqfleet import locking, releases
 from zmqfleet.capabilities import CONFIGURE, INSTALL, RETIRE, START
+from zmqfleet.capabilities.zmq_service import UNIT_START
 from zmqfleet.desired import MANIFEST, Change, Plan, Removal, learn, reading
 from zmqfleet.fleet.model import Fleet, FleetError
 from zmqfleet.resources import (
@@ -208,9 +209,17 @@ class HostRun:
         return {one.name: waiting[one.name] for one in self.fleet.turns[turn] if one.name in waiting}
 
     def _held_back(self, service: str) -> str:
-        """Why a service stays as it is: it, or one that it connects to, did not start elsewhere; empty if not."""
-        servers = [other.name for other, _ in self.fleet.connects(self.fleet.services[service])]
-        for name in (service, *servers):
+        """Why a service stays as it is: it, one that it connects to, or one that has or gets its port did not start
+        elsewhere; empty if none of that."""
+        together = {service}
+        for _ in self.plan.handed_over:
+            for one, others in self.plan.handed_over.items():
+                if not together.isdisjoint({one, *others}):
+                    together |= {one, *others}
+        servers = {
+            other.name for one in together for other, _ in self.fleet.connects(self.fleet.services[one])
+        }
+        for name in (service, *sorted(together | servers)):
             if name in self.failed:
                 return f"{'it' if name == service else name} {self.failed[name]}"
         return ""
@@ -245,7 +254,8 @@ class HostRun:
                 started.add(service)
                 for other in self.plan.handed_over.get(service, ()):
                     if other in waiting and other not in started:
-                        yield Execute(("systemctl", "stop", f"{other}.service"))
+                        # which has it started again if this one goes back
+                        yield Execute((UNIT_START, "--yield", f"{other}.service", f"{service}.service"))
                 yield from self._place(changes)
                 runs = True
             finally:
@@ -256,7 +266,7 @@ class HostRun:
     def retire(self) -> Actions:
         """What is no longer declared goes, once all that is declared runs; until then what is closed stays closed."""
         yield from self.look_again()
-        if not self.plan.leaving and not self.plan.changes(phase=RETIRE):
+        if not self.plan.leaving and not self.plan.changes(phase=RETIRE) and not self.plan.is_lost:
             return
         if self.plan.changes(phase=START):
             yield Warn(
@@ -292,6 +302,8 @@ class HostRun:
             return
         yield from self._wait_for_others()
         yield from self.read()
+        if self.plan.is_lost:
+            self._note(f"file {MANIFEST}: missing")
         if self.plan.refusals:
             raise HostError("\n".join(f"{self.host}: {line}" for line in self.plan.refusals))
         if self.plan.manifest is not None and not self.leaves:

@@ -18,7 +18,10 @@ from zmqfleet.fleet.schema import nearest
 from zmqfleet.resources import (
     KINDS,
     Actual,
+    Directory,
     File,
+    Inline,
+    Link,
     Pending,
     Resource,
     Rule,
@@ -106,6 +109,11 @@ class Plan:
     def _manifest(self) -> dict[_Name, dict[str, Any]]:
         return {(str(entry["kind"]), str(entry["name"])): entry for entry in self.actual.manifest}
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether the manifest is gone, though runs have been here."""
+        return not self._manifest and not self.leaves and ETC in self.actual.paths
+
     @cached_property
     def parts(self) -> list[Part]:
         """All that the host is to have."""
@@ -166,27 +174,46 @@ class Plan:
         """A line for each thing that a run would do, in order; empty if it has nothing to do."""
         placed = [change for change in _changes(self.parts, self.actual) if not change.is_consequence]
         removed = [*self.removals(START), *self.removals(RETIRE)]
-        return list(dict.fromkeys(map(str, [*placed, *removed])))
+        return list(dict.fromkeys(map(str, [*placed, *removed, *self._written_anew])))
+
+    @property
+    def _written_anew(self) -> list[Change]:
+        file = File(MANIFEST, Inline.text(""))
+        return [Change(self.parts[0], file, "missing")] if self.is_lost and self.parts else []
 
     @cached_property
     def retirement(self) -> list[Change | Removal]:
         """What the last phase does: removals, and what follows from them."""
         before = {str(change) for change in self.changes()}
         after = [change for change in _changes(self.parts, self.actual) if str(change) not in before]
-        return [*self.removals(RETIRE), *self.changes(phase=RETIRE), *after]
+        return [*self.removals(RETIRE), *self.changes(phase=RETIRE), *after, *self._written_anew]
 
     @cached_property
     def refusals(self) -> list[str]:
         """What is on the host under our names and is not ours, a line each; it is never touched."""
-        return [*self._foreign(), *self._taken()]
+        return [*self._foreign(), *self._taken(), *self._in_the_way()]
+
+    def _in_the_way(self) -> Iterator[str]:
+        """What would be written into, or through, in place of being replaced."""
+        for part in self.parts:
+            for one in part.resources:
+                is_ours = not one.owned or (one.kind, one.name) in self._manifest
+                found = self.actual.paths.get(one.path) if isinstance(one, Directory | File | Link) else None
+                if found and is_ours and (found.kind == "directory") != isinstance(one, Directory):
+                    yield f"{one.kind} {one.name} is a {found.kind}: remove it there"
 
     def _foreign(self) -> Iterator[str]:
         for name, (_, resource) in self._owned.items():
             is_foreign = name not in self._manifest and resource.is_there(self.actual)
             if is_foreign and (differs := resource.differs(self.actual)):
+                advice = "give the service another name, or remove it there"
+                if self.is_lost:
+                    advice = (
+                        f"{MANIFEST} is gone, so converge what was declared until now, and then change it"
+                    )
                 yield (
                     f"{resource.kind} {resource.name} is on the host, and no run of zmqfleet has placed it "
-                    f"({differs}): give the service another name, or remove it there"
+                    f"({differs}): {advice}"
                 )
 
     def _taken(self) -> Iterator[str]:
@@ -227,7 +254,8 @@ class Plan:
         if it is that already."""
         entries = {name: entry for name, entry in self._manifest.items() if name not in self._owned}
         for name, (part, resource) in self._owned.items():
-            if name in self._manifest or isinstance(resource, Rule) or not resource.is_there(self.actual):
+            was_there = name not in self._manifest and resource.is_there(self.actual)
+            if not was_there or (self.is_lost and not resource.differs(self.actual)):
                 entries[name] = _entry(part, resource)
         return None if entries == self._manifest else _text(entries)
 

@@ -62,7 +62,9 @@ def wait_for_others(holder: Holder) -> str:
     """A shell command that waits until no command of another run is at work on the host, for PATIENCE at the most; it
     prints the process ids of those that still are, and ends with status 75."""
     mine = shlex.quote(f"{MARK}={holder.text}")
-    others = f"grep -lsz ^{MARK}= /proc/[0-9]*/environ | xargs -r grep -LszxF -e {mine} | cut -d / -f 3"
+    # whoever else's processes on the host bear that name is nobody's concern
+    own = 'grep -lsE "^Uid:[[:space:]]$(id -u)[[:space:]]" /proc/[0-9]*/status | sed s/status/environ/'
+    others = f"{own} | xargs -r grep -lsz ^{MARK}= | xargs -r grep -LszxF -e {mine} | cut -d / -f 3"
     return (
         f'for _ in $(seq {PATIENCE}); do others=$({others}); if [ -z "$others" ]; then exit 0; fi; sleep 1; done; '
         "echo $others; exit 75"

@@ -97,18 +97,30 @@ def test_a_failed_release_goes_back(twins: Twins, team: Path, body: str, reason:
     each(twins, mend)
 
 
-def test_old_releases_are_kept_to_a_number(twins: Twins, team: Path) -> None:
-    def release(twin: Lab, engine: str) -> None:
+def test_old_releases_are_kept_to_a_number_and_that_which_ran_is_among_them(twins: Twins, team: Path) -> None:
+    def succeed(twin: Lab, engine: str) -> None:
         assert twin.converge(engine)
         assert twin.drift() == set()
 
-    for number in range(4):
+    def fail(twin: Lab, engine: str) -> None:
+        assert twin.engine(engine).status != 0
+
+    for number in range(2):
         change(team, f"_ = {number}")
-        each(twins, release)
-    for twin in twins:
-        assert int(twin.sh("broker1", "ls /opt/zmqfleet/quotes/releases | wc -l")) == 3
+        each(twins, succeed)
+    ran = [serving(twin) for twin in twins]
+    for number in range(2):
+        change(team, f"panic({number})")
+        each(twins, fail)
+    change(team, "_ = 2")
+    each(twins, succeed)
+    for twin, before in zip(twins, ran, strict=True):
+        for broker in BROKERS:
+            files = twin.sh(broker, "ls -d /opt/zmqfleet/quotes/releases/*/quotes").splitlines()
+            assert len(files) == 3
+            assert before[broker].split()[1] in files
+            current = twin.sh(broker, "readlink /opt/zmqfleet/quotes/current")
+            assert re.fullmatch(r"releases/[0-9a-f]{16}\n", current)
         assert int(twin.sh("builder1", "ls /var/lib/zmqfleet/artifacts/quotes | wc -l")) == 3
-        current = twin.sh("broker1", "readlink /opt/zmqfleet/quotes/current")
-        assert re.fullmatch(r"releases/[0-9a-f]{16}\n", current)
     change(team, "")
-    each(twins, release)
+    each(twins, succeed)

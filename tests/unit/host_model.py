@@ -186,7 +186,7 @@ class ModelHost:
             case Put(file):
                 self._put(file.path, "regular file", _data(fleet, file), file.mode, file.owner, file.group)
             case Make(User(name, home)):
-                self.users[name] = f"{home}:{NOLOGIN}"
+                self.users[name] = f"{home}:{NOLOGIN}:{name}"
             case Make(Directory() as one):
                 self._put(one.path, "directory", b"", one.mode, one.owner, one.group)
             case Make(Link(path, target)):
@@ -258,6 +258,9 @@ class ModelHost:
                 where = f"/var/lib/zmqfleet/artifacts/{service}/{number}"
                 self._put(where, "directory", b"", "755", user, user)
                 self._put(f"{where}/{service}", "regular file", number.encode(), "755", user, user)
+            case (tool, "--yield", other, _unit):
+                self._program(tool)
+                self.processes.pop(other, None)
             case (tool, "--keep", kept, unit, *paths):
                 self._program(tool)
                 if kept not in self.paths and unit in self.processes:

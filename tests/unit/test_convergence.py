@@ -142,7 +142,7 @@ def assert_converged(fleet: Fleet, hosts: dict[str, ModelHost]) -> None:
         assert set(host.processes) == {f"{one}.service" for one in (*names, "zmqfleet-firewall")}
         assert host.enabled == set(host.processes)
         assert set(host.users) == names | ({"zmq-build"} if name == fleet.builder else set())
-        assert all(shell.endswith(NOLOGIN) for shell in host.users.values())
+        assert all(one.endswith(f":{NOLOGIN}:{user}") for user, one in host.users.items())
         declared = {port for s in fleet.services_of(name) for port in (e.port for e in s.endpoints)}
         assert {port for one in host.processes.values() for port in one.ports} == declared
         assert host.table.count("counter reject") == len(declared)

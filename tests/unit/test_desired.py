@@ -141,7 +141,7 @@ def test_a_manifest_is_written_ahead_and_holds_what_will_be_ours(new: Converged)
 
 
 def test_what_is_there_already_as_it_should_be_is_used_and_not_owned(new: Converged) -> None:
-    actual = Actual("12", users={"quotes": "/opt/zmqfleet/quotes:/usr/sbin/nologin"})
+    actual = Actual("12", users={"quotes": "/opt/zmqfleet/quotes:/usr/sbin/nologin:quotes"})
     actual.paths["/etc/zmqfleet/quotes"] = entry("directory", "755")
     plan = Plan(new.fleet, "broker1", actual)
     assert plan.refusals == []
@@ -205,13 +205,18 @@ def test_a_rule_that_leaves_is_kept_until_its_process_is_gone(converged: Converg
 
 
 def test_a_rule_that_leaves_gives_way_where_its_port_is_anothers(converged: Converged) -> None:
-    other = {**SERVICE, "name": "other", "endpoints": [{**SERVICE["endpoints"][0], "allow": ["strangers"]}]}
+    orders = {**SERVICE["endpoints"][0], "allow": ["strangers", "gateways"]}
+    other = {**SERVICE, "name": "other", "endpoints": [orders]}
     converged.then(other, {**CLIENT, "connects": []})
     during = text(converged.plan("broker1"), "/etc/zmqfleet/firewall.nft", kept=True)
     assert "leaving_5555" not in during
     assert "leaving_5556_v4" in during
     assert "tcp dport 5555 ip saddr @other_orders_v4 accept" in during
+    # the stranger has to wait: the service that is there would have to let it in
+    assert during.count("elements = { 192.0.2.4 }") == 2
     assert converged.run().errors == {}
+    table = converged.hosts["broker1"].paths["/etc/zmqfleet/firewall.nft"].data.decode()
+    assert "elements = { 192.0.2.4, 192.0.2.5 }" in table
     assert converged.hosts["broker1"].processes["other.service"].ports == (5555,)
 
 
@@ -247,9 +252,9 @@ FOREIGN: dict[str, tuple[Callable[[Actual], Any], str, str]] = {
         "is that of /lib/systemd/x",
     ),
     "user": (
-        lambda a: a.users.update(quotes="/home/quotes:/bin/bash"),
+        lambda a: a.users.update(quotes="/home/quotes:/bin/bash:quotes"),
         "user quotes",
-        "home and shell /home/quotes:/bin/bash",
+        "home, shell and group /home/quotes:/bin/bash:quotes",
     ),
     "file": (
         lambda a: a.paths.update({"/etc/zmqfleet/quotes/environment": entry("regular file", "644")}),
@@ -307,17 +312,64 @@ def test_a_port_at_which_others_listen_is_refused_before_anything_is_placed(
 
 def test_what_is_ours_and_was_changed_is_put_right(converged: Converged) -> None:
     host = converged.hosts["broker1"]
-    host.users["quotes"] = "/home/quotes:/bin/bash"
+    host.users["quotes"] = "/home/quotes:/bin/bash:quotes"
     host._touch("/etc/zmqfleet/quotes/environment", mode="666")
     plan = converged.plan("broker1")
     assert plan.refusals == []
     assert plan.forecast == [
-        "user quotes: home and shell /home/quotes:/bin/bash",
+        "user quotes: home, shell and group /home/quotes:/bin/bash:quotes",
         "file /etc/zmqfleet/quotes/environment: mode 666",
         "unit quotes.service: runs with an earlier /etc/zmqfleet/quotes/environment",
     ]
     assert converged.run().errors == {}
     assert converged.plan("broker1").forecast == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "found"),
+    [
+        ("file", "/etc/zmqfleet/quotes/environment", "directory"),
+        ("directory", "/opt/zmqfleet/quotes/releases", "symbolic link"),
+        ("link", "/opt/zmqfleet/quotes/current", "directory"),
+    ],
+)
+def test_what_stands_in_the_way_of_ours_is_refused(
+    converged: Converged, kind: str, path: str, found: str
+) -> None:
+    actual = converged.hosts["broker1"].actual(converged.fleet)
+    actual.paths[path] = entry(found, "755")
+    assert Plan(converged.fleet, "broker1", actual).refusals == [
+        f"{kind} {path} is a {found}: remove it there"
+    ]
+
+
+def test_a_manifest_that_is_gone_is_written_anew(converged: Converged) -> None:
+    host = converged.hosts["broker1"]
+    before = host.manifest()
+    del host.paths["/etc/zmqfleet/manifest"]
+    assert converged.plan("broker1").forecast == ["file /etc/zmqfleet/manifest: missing"]
+    assert converged.run().errors == {}
+    assert sorted(map(str, host.manifest())) == sorted(map(str, before))
+    assert converged.plan("broker1").forecast == []
+
+
+def test_nothing_is_taken_away_while_the_manifest_is_gone(converged: Converged) -> None:
+    del converged.hosts["broker1"].paths["/etc/zmqfleet/manifest"]
+    moved = {**SERVICE, "env": {"REGION": "eu-2"}}
+    converged.then(moved, CLIENT)
+    refused = (
+        "file /etc/zmqfleet/quotes/environment is on the host, and no run of zmqfleet has placed it (content): "
+        "/etc/zmqfleet/manifest is gone, so converge what was declared until now, and then change it"
+    )
+    assert converged.plan("broker1").refusals == [refused]
+
+
+def test_old_keys_stay_where_the_new_one_is_not_known(converged: Converged) -> None:
+    converged.then(SERVICE, {**CLIENT, "name": "renamed"})
+    clients = "directory /etc/zmqfleet/quotes/clients: holds gateway1.quotes-client.key"
+    assert clients not in converged.plan("broker1").forecast
+    converged.fleet.public_key_file(converged.fleet.identities("gateway1")[1]).write_text("x" * 40)
+    assert clients in converged.plan("broker1").forecast
 
 
 # --- what follows from what
@@ -465,6 +517,25 @@ def test_clients_of_a_server_that_does_not_start_stay_as_they_are(converged: Con
         "quotes-client stays as it is on gateway1: quotes did not start on broker1",
     } <= set(engine.warnings)
     assert (gateway.paths[path].data, gateway.processes["quotes-client.service"]) == before
+
+
+def test_services_that_hand_ports_to_each_other_stay_together(converged: Converged) -> None:
+    def two(first: int, second: int, region: str) -> list[dict[str, Any]]:
+        orders = {**SERVICE["endpoints"][0]}
+        a = {**SERVICE, "endpoints": [{**orders, "port": first}], "env": {"REGION": region}}
+        b = {**SERVICE, "name": "other", "endpoints": [{**orders, "port": second}]}
+        return [a, b]
+
+    converged.then(*two(5555, 5556, "eu-1"))
+    assert converged.run().errors == {}
+    converged.then(*two(5556, 5555, "eu-2"))
+    for broker in ("broker1", "broker2"):
+        converged.hosts[broker].processes = Broken("quotes.service", converged.hosts[broker].processes)
+    second = dict(converged.hosts["broker2"].processes)
+    engine = converged.run()
+    assert list(engine.errors) == ["broker1"]
+    assert "other stays as it is on broker2: quotes did not start on broker1" in engine.warnings
+    assert dict(converged.hosts["broker2"].processes) == second
 
 
 def test_servers_have_their_turn_before_those_that_connect_to_them(new: Converged) -> None:

@@ -64,7 +64,7 @@ installed|libzmq5
 installed|golang-1.19-go
 config-files|libczmq4
 == zmqfleet user
-quotes:/opt/q:/usr/sbin/nologin
+quotes:/opt/q:/usr/sbin/nologin:quotes
 == zmqfleet directory
 directory|755|root|root|1795269100.000000001|/etc/q
 directory|755|root|root|1795269100.000000000|/etc/q/clients
@@ -130,7 +130,7 @@ def test_all_that_was_printed_is_read() -> None:
     )
     (entry,) = found.manifest
     assert (entry["capability"], entry["kind"], entry["name"]) == ("firewall", "rule", "a.b 5555")
-    assert found.users == {"quotes": "/opt/q:/usr/sbin/nologin"}
+    assert found.users == {"quotes": "/opt/q:/usr/sbin/nologin:quotes"}
     assert found.links == {"/opt/q/current": "releases/1"}
     assert found.sha256 == {"/etc/q/a": X, "/etc/q/clients/one.key": Y}
     assert found.paths["/etc/q"] == resources.Entry("directory", "755", "root", "root", 1795269100.000000001)
@@ -151,9 +151,12 @@ def test_nothing_differs_where_all_is_as_declared() -> None:
         ("installed|libzmq5", "half-configured|libzmq5", "libzmq5", "missing"),
         ("installed|golang-1.19-go", "installed|golang-1.24-go", "go", "missing"),
         ("release\n12", "release\n11", "go", "missing"),
-        ("quotes:/opt/q:/usr/sbin/nologin\n", "", "quotes", "missing"),
-        ("q:/usr/sbin/nologin", "q:/bin/bash", "quotes", "home and shell /opt/q:/bin/bash"),
-        (":/opt/q:", ":/home/q:", "quotes", "home and shell /home/q:/usr/sbin/nologin"),
+        ("quotes:/opt/q:/usr/sbin/nologin:quotes\n", "", "quotes", "missing"),
+        ("q:/usr/sbin/nologin", "q:/bin/bash", "quotes", "home, shell and group /opt/q:/bin/bash:quotes"),
+        (":/opt/q:", ":/home/q:", "quotes", "home, shell and group /home/q:/usr/sbin/nologin:quotes"),
+        ("nologin:quotes", "nologin:users", "quotes", "home, shell and group /opt/q:/usr/sbin/nologin:users"),
+        ("quotes:/opt/q:/usr/sbin/nologin:quotes", "quotes:a group without a user", "quotes",
+         "is a group without a user"),
         ("directory|755|root|root|1795269100.000000001", "directory|777|root|root|1", "/etc/q", "mode 777"),
         ("directory|755|root|root|1795269100.000000001", "directory|755|q|root|1", "/etc/q", "owner q:root"),
         ("directory|755|root|root|1795269100.000000001", "directory|755|root|q|1", "/etc/q", "owner root:q"),

@@ -22,7 +22,7 @@ def parts(fleet: Fleet, host: str, leaving: Sequence[Rule]) -> Iterator[Part]:
     start = script("fleet", "unit-start")
     yield Part("firewall", INSTALL, (Package("nftables"), Directory(ETC), Directory(LIB), start))
     declared = rules(fleet, host)
-    wanted = ruleset([*declared, *_kept(declared, leaving)])
+    wanted = ruleset([*(_narrowed(rule, leaving) for rule in declared), *_kept(declared, leaving)])
     table = File(TABLE, Inline.text(render("firewall", "firewall.nft.j2", {"_firewall_ruleset": wanted})))
     unit_file = File(f"/etc/systemd/system/{UNIT}", Inline.text(render("firewall", f"{UNIT}.j2", {})))
     load = Step(
@@ -46,6 +46,12 @@ def rules(fleet: Fleet, host: str) -> list[Rule]:
             reachable = {address for peer in peers for address in addresses(fleet.hosts[peer])}
             found.append(Rule(f"{service.name}.{endpoint.name}", endpoint.port, tuple(sorted(reachable))))
     return sorted(found, key=lambda rule: rule.port)
+
+
+def _narrowed(rule: Rule, leaving: Sequence[Rule]) -> Rule:
+    """A port that was another's is open to nobody whom that one did not allow, as long as its process may listen."""
+    before = [set(other.peers) for other in leaving if other.port == rule.port]
+    return Rule(rule.endpoint, rule.port, tuple(sorted(set(rule.peers).intersection(*before))))
 
 
 def _kept(declared: Sequence[Rule], leaving: Sequence[Rule]) -> list[Rule]:

@@ -25,7 +25,7 @@ from zmqfleet.resources import (
     User,
 )
 
-_UNIT_START = "unit-start"
+UNIT_START = f"{LIB}/unit-start"  # starts a unit and proves that it runs
 
 
 def parts(fleet: Fleet, host: str, leaving: Sequence[Rule]) -> Iterator[Part]:
@@ -45,7 +45,7 @@ def _install(fleet: Fleet, service: Service) -> Part:
     resources = (
         User(service.name, service.opt),
         *(Directory(path) for path in (LIB, ETC, OPT, service.etc, service.opt, f"{service.opt}/releases")),
-        script("fleet", _UNIT_START),
+        script("fleet", "unit-start"),
         *keys,
     )
     return Part("zmq_service", INSTALL, resources, service.name)
@@ -67,7 +67,8 @@ def _key(service: Service) -> Key:
 
 
 def _clients(fleet: Fleet, host: str, service: Service) -> tuple[Directory | File, ...]:
-    """The ZAP allow-list: apart from the rest, since the service reads it again by itself."""
+    """The ZAP allow-list: apart from the rest, since the service reads it again by itself. Of a host whose new key is
+    not known, the old ones stay."""
     files = []
     for client in fleet.clients(service, host):
         key = fleet.public_key(client)
@@ -77,7 +78,10 @@ def _clients(fleet: Fleet, host: str, service: Service) -> tuple[Directory | Fil
             File(path, Inline.text(text) if text else _unknown([client], blocks=False), released=True)
         )
     names = tuple(file.path.rpartition("/")[2] for file in files)
-    return Directory(f"{service.etc}/clients", only=names), *files
+    spared = tuple(
+        sorted({f"{one.host}." for one in fleet.clients(service, host) if not fleet.public_key(one)})
+    )
+    return Directory(f"{service.etc}/clients", only=names, spared=spared), *files
 
 
 def _unknown(whose: Sequence[Identity], blocks: bool = True) -> Pending:
@@ -99,7 +103,6 @@ def _start(fleet: Fleet, host: str, service: Service) -> Part:
     unknown = [server for server in servers if fleet.public_key(server) is None]
     new = release(fleet, service)
     unit_name = f"{service.name}.service"
-    start = f"{LIB}/{_UNIT_START}"
     kept = f"{service.etc}/.proven"
     endpoints: Content = (
         _unknown(unknown) if unknown else Inline.text(render("zmq_service", "endpoints.json.j2", variables))
@@ -122,13 +125,16 @@ def _start(fleet: Fleet, host: str, service: Service) -> Part:
     ports = sorted(str(endpoint.port) for endpoint in service.endpoints)
     unit = Unit(
         unit_name,
-        start=(start, "--proven", kept, unit_name, *ports),
+        start=(UNIT_START, "--proven", kept, unit_name, *ports),
         restarted_by=(*paths, new.on_host, *secret),
         program=new.on_host,
         unproven=kept,
     )
     keep = Step(
-        f"what {service.name} runs with, kept", ":", (start, "--keep", kept, unit_name, *paths), after=paths
+        f"what {service.name} runs with, kept",
+        ":",
+        (UNIT_START, "--keep", kept, unit_name, *paths),
+        after=paths,
     )
     return Part("zmq_service", START, (keep, *placed, unit), service.name)
 

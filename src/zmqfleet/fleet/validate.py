@@ -20,8 +20,8 @@ from zmqfleet.inventory import Host
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,30}\Z")
 _ENDPOINT_NAME = re.compile(r"[a-z][a-z0-9_-]{0,30}\Z")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
-_RESERVED = {"probe", "root", "daemon", "bin", "sys", "sync", "mail", "backup", "nobody", "sshd", "ssh", "cron",
-             "dbus", "nftables", "systemd", "zmq-build", "zmqfleet-firewall"}  # fmt: skip
+_RESERVED = {"probe", "manifest", "root", "daemon", "bin", "sys", "sync", "mail", "backup", "nobody", "sshd", "ssh",
+             "cron", "dbus", "nftables", "systemd", "zmq-build", "zmqfleet-firewall"}  # fmt: skip
 _PREFIXES = ("zmq_", "zeromq_", "golang_", "firewall_", "zmqfleet_")
 _LOOKUPS_AT_ONCE = 64
 

@@ -27,7 +27,7 @@ class Actual:
 
     release: str = ""  # of the distribution, the number before the dot
     packages: set[str] = field(default_factory=set)
-    users: dict[str, str] = field(default_factory=dict)  # home:shell
+    users: dict[str, str] = field(default_factory=dict)  # home:shell:group
     paths: dict[str, Entry] = field(default_factory=dict)
     sha256: dict[str, str] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=dict)

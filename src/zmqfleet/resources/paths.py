@@ -23,7 +23,7 @@ def _differs(found: Entry | None, kind: str, mode: str, owner: str, group: str) 
 
 @dataclass(frozen=True)
 class Directory(Resource):
-    """A directory; an exact one holds the entries of `only` and nothing else."""
+    """A directory; an exact one holds the entries of `only` and nothing else but what begins with one of `spared`."""
 
     kind: ClassVar[str] = "directory"
     name: str
@@ -31,6 +31,7 @@ class Directory(Resource):
     owner: str = "root"
     group: str = "root"
     only: tuple[str, ...] | None = None
+    spared: tuple[str, ...] = ()
     released: bool = False
 
     @property
@@ -48,7 +49,8 @@ class Directory(Resource):
             return []
         known = {f"{self.path}/{name}" for name in self.only}
         inside = (path for path in actual.paths if path.rpartition("/")[0] == self.path)
-        return sorted(path for path in inside if path not in known)
+        spared = tuple(f"{self.path}/{prefix}" for prefix in self.spared)
+        return sorted(path for path in inside if path not in known and not path.startswith(spared))
 
     def is_there(self, actual: Actual) -> bool:
         return self.path in actual.paths

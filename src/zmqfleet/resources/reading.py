@@ -20,8 +20,11 @@ KINDS: tuple[type[Any], ...] = (Package, User, Directory, File, Link, Key, Gener
 _MARK = "== zmqfleet"
 _END = f"{_MARK} end"
 # what an entry of a manifest must have, and more by kind
-_ENTRY = {"kind", "name", "capability"}
-_MORE = {Key.kind: {"directory"}, Rule.kind: {"endpoint", "port", "peers"}}
+_ENTRY: dict[str, type] = {"kind": str, "name": str, "capability": str}
+_MORE: dict[str, dict[str, type]] = {
+    Key.kind: {"directory": str},
+    Rule.kind: {"endpoint": str, "port": int, "peers": list},
+}
 
 
 def read(resources: Iterable[Resource], manifest: str) -> str:
@@ -64,9 +67,13 @@ def _take(section: str, line: str, actual: Actual, kinds: dict[str, type[Any]]) 
         actual.release = line
     elif section == "manifest":
         entry = json.loads(line)
-        if (
-            not isinstance(entry, dict)
-            or not _ENTRY | _MORE.get(str(entry.get("kind")), set()) <= entry.keys()
+        wanted = (
+            _ENTRY | _MORE.get(str(entry["kind"]), {})
+            if isinstance(entry, dict) and "kind" in entry
+            else _ENTRY
+        )
+        if not isinstance(entry, dict) or not all(
+            isinstance(entry.get(key), kind) for key, kind in wanted.items()
         ):
             raise ValueError("no entry of a manifest")
         actual.manifest.append(entry)

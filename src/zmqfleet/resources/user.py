@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from zmqfleet.resources.base import Actual, Resource
 
 NOLOGIN = "/usr/sbin/nologin"
+_GROUP = "a group without a user"
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,9 @@ class User(Resource):
         found = actual.users.get(self.name)
         if found is None:
             return "missing"
-        return "" if found == f"{self.home}:{NOLOGIN}" else f"home and shell {found}"
+        if found == _GROUP:
+            return f"is {_GROUP}"
+        return "" if found == f"{self.home}:{NOLOGIN}:{self.name}" else f"home, shell and group {found}"
 
     def is_there(self, actual: Actual) -> bool:
         return self.name in actual.users
@@ -33,7 +36,13 @@ class User(Resource):
 
     @classmethod
     def read(cls, items: Sequence["User"]) -> str:
-        return f"getent passwd {shlex.join([one.name for one in items])} | cut -d: -f1,6,7"
+        # the numbers of groups are the host's own
+        return (
+            f"for name in {shlex.join([one.name for one in items])}; do "
+            'if found=$(getent passwd "$name"); then '
+            'echo "$name:$(echo "$found" | cut -d: -f6,7):$(id -gn "$name")"; '
+            f'elif getent group "$name" >/dev/null; then echo "$name:{_GROUP}"; fi; done'
+        )
 
     @classmethod
     def parse(cls, line: str, actual: Actual) -> None:
