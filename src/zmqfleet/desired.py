@@ -112,7 +112,7 @@ class Plan:
     @property
     def is_lost(self) -> bool:
         """Whether the manifest is gone, though runs have been here."""
-        return not self._manifest and not self.leaves and ETC in self.actual.paths
+        return not self._manifest and ETC in self.actual.paths
 
     @cached_property
     def parts(self) -> list[Part]:

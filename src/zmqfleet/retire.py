@@ -8,6 +8,7 @@ from contextlib import suppress
 
 from zmqfleet import locking, remote
 from zmqfleet.converge import Actions, Answer, Ask, Execute, HostError, HostRun, Warn
+from zmqfleet.desired import MANIFEST
 from zmqfleet.fleet.model import Fleet, FleetError
 from zmqfleet.fleet.schema import nearest
 
@@ -24,7 +25,12 @@ def retire(fleet: Fleet, host: str, say: Callable[[str], None]) -> None:
         raise FleetError(f"{fleet.inventory}: no host {host!r}; {nearest(host, fleet.hosts)}")
     run = HostRun(fleet, host, locking.Holder.of(os.getpid()), leaves=True)
     try:
-        for actions in (run.read(), run.start(rolled=True), run.retire(), run.finish()):
+        _follow(run, run.read())
+        if run.plan.is_lost:
+            raise HostError(
+                f"{MANIFEST} is gone, so nobody knows what runs have placed there: converge it once more"
+            )
+        for actions in (run.start(rolled=True), run.retire(), run.finish()):
             _follow(run, actions)
     except (HostError, remote.RemoteError) as error:
         with suppress(remote.RemoteError):

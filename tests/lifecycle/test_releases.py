@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from labs import ENGINES, ROOT, Lab, project
+import yaml
+from labs import ENGINES, ROOT, Lab, project, variables
 from twins import differences
 
 from zmqfleet import locking
@@ -95,6 +96,53 @@ def test_a_failed_release_goes_back(twins: Twins, team: Path, body: str, reason:
         assert twin.drift() == set()
 
     each(twins, mend)
+
+
+def test_a_release_that_fails_gives_back_the_port_that_it_was_to_have(twins: Twins, team: Path) -> None:
+    declared = variables()
+    quotes = declared["zmq_services"][0]
+    shutil.copytree(team / "examples" / "quotes", team / "examples" / "rates")
+    build = {**quotes["build"], "source": "examples/rates"}
+    endpoints = [{**one, "port": one["port"] + 1000} for one in quotes["endpoints"]]
+    rates = {**quotes, "name": "rates", "build": build, "endpoints": endpoints}
+    declared["zmq_services"].append(rates)
+
+    def declare() -> None:
+        (team / "group_vars" / "all.yml").write_text(yaml.safe_dump(declared))
+
+    def succeed(twin: Lab, engine: str) -> None:
+        assert twin.converge(engine)
+        assert twin.drift() == set()
+
+    def fail(twin: Lab, engine: str) -> None:
+        assert twin.engine(engine).status != 0
+
+    def listening(twin: Lab) -> dict[str, list[str]]:
+        pattern = r"s/.*:\([56]55[56]\) .*((\"\([a-z]*\)\".*/\1 \2/p"
+        return {
+            broker: sorted(twin.sh(broker, f"ss -Hltnp | sed -n '{pattern}'").splitlines())
+            for broker in BROKERS
+        }
+
+    declare()
+    each(twins, succeed)
+    before = [listening(twin) for twin in twins]
+    assert before[0]["broker1"] == ["5555 quotes", "5556 quotes", "6555 rates", "6556 rates"]
+    quotes["endpoints"], rates["endpoints"] = rates["endpoints"], quotes["endpoints"]
+    change(team, "panic(1)")
+    declare()
+    each(twins, fail)
+    assert [listening(twin) for twin in twins] == before
+    for twin in twins:
+        assert twin.of(ROOT).probe()[0] == 0
+    change(team, "")
+    each(twins, succeed)
+    assert listening(twins[0])["broker1"] == ["5555 rates", "5556 rates", "6555 quotes", "6556 quotes"]
+    for twin in twins:
+        assert twin.probe()[0] == 0
+    declared["zmq_services"] = variables()["zmq_services"]
+    declare()
+    each(twins, succeed)
 
 
 def test_old_releases_are_kept_to_a_number_and_that_which_ran_is_among_them(twins: Twins, team: Path) -> None:

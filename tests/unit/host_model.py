@@ -231,8 +231,6 @@ class ModelHost:
                 self._reload()
             case ("systemctl", "--quiet", "enable", unit):
                 self.enabled.add(unit)
-            case ("systemctl", "stop", unit):
-                self.processes.pop(unit, None)
             case ("nft", "-f", path):
                 self._load(path)
             case ("sh", "-c", _, unit) if unit.endswith(".service"):

@@ -56,6 +56,17 @@ SERVICE_FAULTS: dict[str, tuple[Change, str, str]] = {
         "zmq_services[0].endpoints[1].port",
         "taken on broker1 by quotes.orders",
     ),
+    "a variable of ours in env": (
+        put(env={"REGION": "eu-1", "ZMQFLEET_ENDPOINTS": "/tmp/x"}),
+        "zmq_services[0].env.ZMQFLEET_ENDPOINTS",
+        "are set by zmqfleet",
+    ),
+    "a dot in an endpoint's name": (
+        endpoint(0, name="a.b"),
+        "zmq_services[0].endpoints[0].name",
+        "no safe name",
+    ),
+    "a service named as a file of ours": (put(name="manifest"), "zmq_services[0].name", "manifest"),
     "duplicate endpoint": (endpoint(1, name="orders"), "zmq_services[0].endpoints[1].name", "used twice"),
     "privileged port": (endpoint(0, port=1023), "zmq_services[0].endpoints[0].port", "privileged port"),
     "port zero": (endpoint(0, port=0), "zmq_services[0].endpoints[0].port", "no TCP port"),

@@ -1,0 +1,179 @@
+"""The course of a run on a host: what is done, and in which order."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+from host_model import HOLDER, Engine, ModelHost, Modelled
+from team_project import CLIENT, HOSTS, SERVICE, Project, fleet_of
+
+from zmqfleet import converge, releases
+from zmqfleet.capabilities import INSTALL
+from zmqfleet.converge import Action, Ask, Execute, HostRun, Install, Make, Put, batch, with_work
+from zmqfleet.fleet import Fleet
+from zmqfleet.locking import MARK, PATH
+
+GROUPS = {name: [group] for group, members in HOSTS.items() for name in members}
+
+
+def a_fleet(project: Project, *services: dict[str, Any]) -> Fleet:
+    found = fleet_of(project.root, GROUPS, [*services])
+    assert isinstance(found, Fleet), found
+    return found
+
+
+@pytest.fixture
+def fleet(project: Project) -> Fleet:
+    return a_fleet(project, SERVICE, CLIENT)
+
+
+def actions(fleet: Fleet, host: ModelHost, run: HostRun, phase: str, capability: str) -> list[Action]:
+    """What a phase of a run on a host asks its engine for."""
+    Engine({host.name: host}).follow(run, run.read())
+    todo, found, answer = run.place(capability, phase), [], None
+    try:
+        while True:
+            found.append(todo.send(answer))
+            answer = host.do(fleet, found[-1])
+    except StopIteration:
+        return found
+
+
+def words(action: Action) -> str:
+    match action:
+        case Ask(command):
+            names = {PATH: "lock", MARK: "wait for others", "== zmqfleet": "read"}
+            return next(name for part, name in names.items() if part in command)
+        case Make(one):
+            return f"make {one.name}"
+        case Put(file):
+            return f"put {file.path}"
+        case Install(packages):
+            return f"install {len(packages)}"
+        case Execute(command):
+            return command[0]
+    raise AssertionError(action)
+
+
+def test_nothing_is_placed_before_lock_others_look_and_manifest(fleet: Fleet, modelled: Modelled) -> None:
+    host = modelled(fleet, {})["stranger1"]
+    done = actions(fleet, host, HostRun(fleet, "stranger1", HOLDER), INSTALL, "zmq_probe")
+    assert [words(one) for one in done][:7] == [
+        "lock",
+        "wait for others",
+        "read",
+        "make /etc/zmqfleet",
+        "put /etc/zmqfleet/manifest",
+        "sh",
+        "install 1",
+    ]
+    sweep = done[5]
+    assert isinstance(sweep, Execute)
+    assert all(
+        left in sweep.command[2] for left in (".ansible_tmp*", "'.*.new'", "/home/*/.zmqfleet-uploads")
+    )
+    assert words(done[-1]) == "lock", "others may be long at work before this host is needed again"
+
+
+@pytest.mark.parametrize(("is_whole", "calls"), [(True, 1), (False, 3)])
+def test_a_whole_run_calls_the_package_manager_once(
+    fleet: Fleet, modelled: Modelled, is_whole: bool, calls: int
+) -> None:
+    host = modelled(fleet, {})["builder1"]
+    run = HostRun(fleet, "builder1", HOLDER, is_whole=is_whole)
+    found = [
+        one
+        for capability in ("zeromq", "golang", "zmq_probe")
+        for one in actions(fleet, host, run, INSTALL, capability)
+        if isinstance(one, Install)
+    ]
+    assert len(found) == calls
+    assert {"libczmq-dev", "golang-1.19-go", "python3-zmq"} <= host.packages
+
+
+def test_a_lock_is_renewed_in_each_step(fleet: Fleet, modelled: Modelled) -> None:
+    host = modelled(fleet, {})["broker1"]
+    run = HostRun(fleet, "broker1", HOLDER)
+    for capability in ("zeromq", "zmq_probe"):
+        assert words(actions(fleet, host, run, INSTALL, capability)[0]) == "lock"
+
+
+def test_the_smallest_batch_of_services_concerned_holds(project: Project, modelled: Modelled) -> None:
+    fleet = a_fleet(project, {**SERVICE, "rollout": {"batch": 2}}, {**CLIENT, "rollout": {"batch": 3}})
+    runs = Engine(dict(modelled(fleet, {}))).read(fleet)
+    assert batch(runs.values()) == 2
+    assert batch([runs["gateway1"]]) == 3
+    assert batch([runs["stranger1"]]) == 1
+
+
+def test_all_hosts_have_work_where_a_key_is_to_be_made(fleet: Fleet, modelled: Modelled) -> None:
+    hosts = dict(modelled(fleet, {}))
+    assert Engine(hosts).run(fleet)
+    assert with_work(Engine(hosts).read(fleet).values()) == []
+    hosts["stranger1"].packages.clear()
+    assert with_work(Engine(hosts).read(fleet).values()) == ["stranger1"]
+    hosts["gateway1"]._remove("/etc/zmqfleet/quotes-client/curve.key_secret")
+    assert with_work(Engine(hosts).read(fleet).values()) == list(hosts)
+
+
+def test_what_leaves_stays_where_not_all_runs(project: Project, fleet: Fleet, modelled: Modelled) -> None:
+    hosts = dict(modelled(fleet, {}))
+    Engine(hosts).run(fleet)
+    new = a_fleet(project, {**SERVICE, "name": "prices"})
+    hosts = dict(modelled(new, hosts))
+    host = hosts["broker1"]
+    (project.root / "src" / "main.go").write_text("package main\n\nfunc main() { panic(1) }\n")
+    host.broken.add(releases.release(new, new.services["prices"]).on_host)
+    engine = Engine(hosts)
+    engine.run(new)
+    assert "broker1" in engine.errors
+    assert ("file", "/etc/zmqfleet/quotes/environment") in host.manifest()
+    assert "/etc/zmqfleet/quotes/environment" in host.paths
+
+
+def test_rules_stay_while_something_listens(
+    project: Project, fleet: Fleet, modelled: Modelled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hosts = dict(modelled(fleet, {}))
+    Engine(hosts).run(fleet)
+    new = a_fleet(project, {**SERVICE, "endpoints": SERVICE["endpoints"][2:]})
+    hosts = dict(modelled(new, hosts))
+    host = hosts["broker1"]
+    original = host.actual
+
+    def listens(fleet: Fleet) -> Any:
+        found = original(fleet)
+        found.listeners[5555] = "quotes"
+        return found
+
+    monkeypatch.setattr(host, "actual", listens)
+    engine = Engine(hosts)
+    engine.run(new)
+    assert engine.errors == {
+        "broker1": "broker1: port 5555 of quotes.orders is no longer declared, but quotes listens there: stop that"
+    }
+    assert "dport 5555" in host.table
+
+
+def test_an_entry_of_a_kind_that_nobody_knows_is_let_be(fleet: Fleet, modelled: Modelled) -> None:
+    host = modelled(fleet, {})["stranger1"]
+    actual = host.actual(fleet)
+    actual.manifest.append({"kind": "policy", "name": "x", "capability": "mac"})
+    plan = converge.Plan(fleet, "stranger1", actual)
+    assert not any("policy" in line for line in plan.forecast)
+
+
+def test_a_build_recipe_that_changes_makes_another_release(
+    project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def ids() -> str:
+        found = a_fleet(project, copy.deepcopy(SERVICE))
+        return releases.release(found, found.services["quotes"]).id
+
+    before = ids()
+    recipe = tmp_path / "roles" / "zmq_build" / "files" / "zmq-build"
+    recipe.parent.mkdir(parents=True)
+    recipe.write_text("#!/bin/sh\n")
+    monkeypatch.setattr(releases, "ROLES", tmp_path / "roles")
+    assert ids() != before
