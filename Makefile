@@ -1,7 +1,7 @@
 # The two ways in: `make demo` and `make test`. Both set up what they need on a fresh machine.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lint unit lab-tests parity packages ways molecule on-hosts test bench clean constraints lab-down
+.PHONY: help setup demo lint unit twins lab-tests packages molecule on-hosts test bench clean constraints lab-down
 
 # Tools are started by name, also by each other; a Debian user's own PATH lacks the directories of iptables and nft.
 export PATH := $(CURDIR)/.venv/bin:$(PATH):/usr/sbin:/sbin
@@ -41,18 +41,14 @@ lint: setup  ## static checks
 unit: setup  ## tests that touch no host
 	pytest tests/unit tests/render
 
-# in this order: what tests/lab does to one of the twins, they differ in for good (a boot more)
-lab-tests: setup  ## twins by both engines, compared; retirement, failed and killed runs; then faults and drift
-	@$(call as_root,pytest -p no:cacheprovider tests/parity tests/lifecycle tests/lab --ignore tests/lab/test_ways.py)
+twins: setup  ## twin labs, one by each engine, compared: as provisioned, and after all that may happen to a fleet
+	@$(call as_root,pytest -p no:cacheprovider tests/parity tests/lifecycle)
 
-parity: setup  ## twin labs, one provisioned by each engine, compared
-	@$(call as_root,pytest -p no:cacheprovider tests/parity)
+lab-tests: setup  ## both engines, drift and the probe on a lab with faults, and the ways in which Ansible may be used
+	@$(call as_root,pytest -p no:cacheprovider tests/lab)
 
 packages: setup  ## wheel and collection as users get them, each alone, on a lab
 	@$(call as_root,pytest -p no:cacheprovider tests/packages)
-
-ways: setup  ## the ways in which Ansible may be used, on a lab
-	@$(call as_root,pytest -p no:cacheprovider tests/lab/test_ways.py)
 
 molecule: setup  ## molecule's scenarios, two at a time: the fleet, and each role; also molecule-firewall, …
 	@$(MAKE) --no-print-directory $(TWO) $(or $(SCENARIOS),$(error molecule/ has no scenario))
@@ -62,7 +58,7 @@ $(SCENARIOS): molecule-%: setup
 
 # each has labs of its own, and waits for its hosts more than it computes
 on-hosts: setup
-	@$(MAKE) --no-print-directory $(TWO) lab-tests packages ways $(or $(SCENARIOS),$(error molecule/ has no scenario))
+	@$(MAKE) --no-print-directory $(TWO) twins lab-tests packages $(or $(SCENARIOS),$(error molecule/ has no scenario))
 
 test: lint unit on-hosts  ## all checks; about 45 minutes
 	@echo 'make test: all passed'

@@ -22,5 +22,5 @@ def ansible_lab() -> Iterator[Lab]:
 
 @pytest.fixture(scope="session")
 def lab(pyinfra_lab: Lab) -> Lab:
-    """The lab of tests that need one; each leaves it as declared."""
+    """The lab of tests that need one; each leaves it as declared, and like its twin."""
     return pyinfra_lab
