@@ -164,7 +164,7 @@ class Plan:
         """What is there, and may be what is declared or not: a line each, which says what would have to be known."""
         resources = [one for part in self.parts for one in part.resources]
         return [
-            f"{one.kind} {one.name} stays as it is: {one.content.why}"
+            f"not compared: {one.kind} {one.name}: {one.content.why}"
             for one in resources
             if isinstance(one, File) and isinstance(one.content, Pending) and one.is_there(self.actual)
         ]

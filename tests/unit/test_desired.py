@@ -465,7 +465,7 @@ def test_what_cannot_be_compared_is_said(converged: Converged) -> None:
     forget(converged, "broker1/quotes")
     assert converged.plan("gateway1").forecast == []
     said = (
-        "file /etc/zmqfleet/quotes-client/endpoints.json stays as it is: needs the public key of quotes on broker1, "
+        "not compared: file /etc/zmqfleet/quotes-client/endpoints.json: needs the public key of quotes on broker1, "
         "which no run has seen yet: converge that host too"
     )
     assert converged.plan("gateway1").undecided == [said]
