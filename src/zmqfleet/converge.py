@@ -306,7 +306,7 @@ class HostRun:
             self._note(f"file {MANIFEST}: missing")
         if self.plan.refusals:
             raise HostError("\n".join(f"{self.host}: {line}" for line in self.plan.refusals))
-        if self.plan.manifest is not None and not self.leaves:
+        if self.plan.manifest is not None:
             yield Make(Directory(MANIFEST.rpartition("/")[0]))
             yield Put(File(MANIFEST, Inline.text(self.plan.manifest)))
         yield Execute(("sh", "-c", _SWEEP))

@@ -38,7 +38,13 @@ def retire(fleet: Fleet, host: str, say: Callable[[str], None]) -> None:
         raise FleetError(f"{host}: {str(error).removeprefix(f'{host}: ')}") from None
     for line in run.done:
         say(f"{host}: {line}")
-    shutil.rmtree(fleet.state / "curve" / host, ignore_errors=True)
+    keys = fleet.state / "curve" / host
+    try:
+        shutil.rmtree(keys)
+    except FileNotFoundError:
+        pass  # it never had any
+    except OSError as error:
+        raise FleetError(f"{keys}: cannot be forgotten ({error}); remove it") from None
 
 
 def _follow(run: HostRun, actions: Actions) -> None:

@@ -54,6 +54,8 @@ HOSTS = {
     "gateways": {"gateway1": "192.0.2.4"},
     "strangers": {"stranger1": "192.0.2.5"},
 }
+# the same, by host
+GROUPS = {name: [group] for group, members in HOSTS.items() for name in members}
 
 
 class Project:

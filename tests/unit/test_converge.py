@@ -6,15 +6,13 @@ from typing import Any
 
 import pytest
 from host_model import HOLDER, Engine, ModelHost, Modelled
-from team_project import CLIENT, HOSTS, SERVICE, Project, fleet_of
+from team_project import CLIENT, GROUPS, SERVICE, Project, fleet_of
 
 from zmqfleet import converge, releases
 from zmqfleet.capabilities import INSTALL
 from zmqfleet.converge import Action, Ask, Execute, HostRun, Install, Make, Put, batch, with_work
 from zmqfleet.fleet import Fleet
 from zmqfleet.locking import MARK, PATH
-
-GROUPS = {name: [group] for group, members in HOSTS.items() for name in members}
 
 
 def a_fleet(project: Project, *services: dict[str, Any]) -> Fleet:

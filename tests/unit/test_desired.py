@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from host_model import HOLDER, Engine, Failed, ModelHost, Modelled
-from team_project import CLIENT, HOSTS, SERVICE, Project, fleet_of
+from team_project import CLIENT, GROUPS, SERVICE, Project, fleet_of
 
 from zmqfleet import desired
 from zmqfleet.capabilities import RETIRE, START
@@ -18,7 +18,6 @@ from zmqfleet.desired import Change, Plan, parts
 from zmqfleet.fleet import Fleet, FleetError
 from zmqfleet.resources import Actual, Entry, File, Inline, Link, Made, Pending, Rule
 
-GROUPS = {name: [group] for group, members in HOSTS.items() for name in members}
 # what is placed for quotes on a broker, last first, without what others need there too
 OF_QUOTES = [
     ("link", "/opt/zmqfleet/quotes/current"),

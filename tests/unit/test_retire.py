@@ -4,15 +4,13 @@ import shlex
 
 import pytest
 from host_model import Engine, ModelHost, Modelled
-from team_project import CLIENT, HOSTS, SERVICE, Project, fleet_of
+from team_project import CLIENT, GROUPS, SERVICE, Project, fleet_of
 
 from zmqfleet import locking, remote
 from zmqfleet.converge import Ask, Execute
 from zmqfleet.fleet import Fleet, FleetError
 from zmqfleet.inventory import Host
 from zmqfleet.retire import retire
-
-GROUPS = {name: [group] for group, members in HOSTS.items() for name in members}
 
 
 class Ssh:

@@ -299,12 +299,16 @@ def _connects(entries: list[dict[str, Any]], groups: dict[str, list[str]]) -> It
             if target not in known:
                 yield at, f"unknown endpoint {target!r}; {nearest(target, known)}"
                 continue
-            server = next(e for e in entries if e["name"] == target.partition(".")[0])
-            serves = groups.get(server["hosts"], [])
-            apart = [host for host in groups.get(entry["hosts"], []) if host not in serves]
-            if is_loopback(known[target].get("bind", "*")) and apart:
-                yield at, f"{target} binds to loopback, and {apart[0]} runs no {server['name']} to connect to"
-                continue
+            if is_loopback(known[target].get("bind", "*")):
+                server = next(e for e in entries if e["name"] == target.partition(".")[0])
+                serves = groups.get(server["hosts"], [])
+                apart = [host for host in groups.get(entry["hosts"], []) if host not in serves]
+                if apart:
+                    yield (
+                        at,
+                        f"{target} binds to loopback, and {apart[0]} runs no {server['name']} to connect to",
+                    )
+                    continue
             may = {host for group in known[target]["allow"] for host in groups.get(group, [])}
             for host in groups.get(entry["hosts"], []):
                 if host not in may:
