@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from zmqfleet import ROLES
+from zmqfleet.fleet.grammar import GRAMMARS
 from zmqfleet.inventory import read_yaml
 
 _HEAD = """\
@@ -39,19 +40,23 @@ def _table(prefix: str, options: Mapping[str, Any]) -> Iterator[str]:
     """The options as one table, then a table for each of those that has options of its own."""
     title = f"### `{prefix}`\n\n" if prefix else ""
     yield title + "| key | type | default | meaning |\n|---|---|---|---|"
-    yield "\n".join(_row(key, spec) for key, spec in options.items()) + "\n"
+    path = prefix.replace("[]", "")
+    yield "\n".join(_row(key, spec, f"{path}.{key}" if path else key) for key, spec in options.items()) + "\n"
     for key, spec in options.items():
         if "options" in spec:
             path = f"{prefix}.{key}" if prefix else key
             yield from _table(path + ("[]" if spec["type"] == "list" else ""), spec["options"])
 
 
-def _row(key: str, spec: Mapping[str, Any]) -> str:
+def _row(key: str, spec: Mapping[str, Any], path: str) -> str:
     kind = f"{spec['type']} of {spec['elements']}" if "elements" in spec else spec["type"]
     default = "*required*" if spec.get("required") else _literal(spec["default"]) if "default" in spec else ""
     meaning = _text(spec["description"])
     if "choices" in spec:
         meaning += f" One of {', '.join(f'`{choice}`' for choice in spec['choices'])}."
+    for what, where in (("Form", path), ("Form of a key", f"{path}.*"), ("Form of a value", f"{path}.=")):
+        if where in GRAMMARS:
+            meaning += f" {what}: {_text(GRAMMARS[where].words)}."
     return f"| `{key}` | {kind} | {default} | {meaning} |".replace("|  |", "| |")
 
 

@@ -155,7 +155,8 @@ def test_files_are_searched_once_for_all_problems(
         data["_meta"]["hostvars"][f"broker{number}"]["zmq_services"] = [CLIENT]
     hosts = load(data)
     searches = counted(monkeypatch, inventory, "variable_files")
-    assert len(validate.problems(hosts, project.root, project.inventory)) == 199
+    problems = validate.problems(hosts, project.root, project.inventory)
+    assert problems[-1] == "and 180 more problems; mend these first"
     assert len(searches) == 1
 
 

@@ -97,7 +97,7 @@ SERVICE_FAULTS: dict[str, tuple[Change, str, str]] = {
     ),
     "curve with an empty allow": (endpoint(0, allow=[]), "zmq_services[0].endpoints[0].allow", "is empty"),
     "allow as text": (endpoint(0, allow="gateways"), "zmq_services[0].endpoints[0].allow", "must be a list"),
-    "negative limit": (put(limits={"nofile": -1}), "zmq_services[0].limits.nofile", "1 or more"),
+    "negative limit": (put(limits={"nofile": -1}), "zmq_services[0].limits.nofile", "must be 1 to"),
     "no endpoints": (put(endpoints=[]), "zmq_services[0].endpoints", "at least one endpoint"),
     "endpoints missing": (drop("endpoints"), "zmq_services[0]", "'endpoints' is missing"),
     "neither build nor artifact": (drop("build"), "zmq_services[0]", "neither build nor artifact"),
@@ -286,10 +286,13 @@ def test_connecting_to_anothers_loopback_is_refused(project: Project) -> None:
 @pytest.mark.parametrize(
     ("variables", "message"),
     [
-        ({"ansible_host": "192.0.2.2"}, "ansible_host: gateway1 and broker1 have the same address 192.0.2.2"),
+        (
+            {"ansible_host": "192.0.2.2"},
+            "ansible_host: gateway1 and broker1 have the same address '192.0.2.2'",
+        ),
         (
             {"ansible_connection": "local"},
-            "ansible_connection: is local for gateway1: hosts are reached by ssh",
+            "ansible_connection: is 'local' for gateway1: hosts are reached by ssh",
         ),
     ],
 )

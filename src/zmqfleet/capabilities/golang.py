@@ -30,7 +30,7 @@ def parts(fleet: Fleet, host: str, leaving: Sequence[Rule]) -> Iterator[Part]:
         return
     variables = fleet.hosts[host].variables
     version, arch = variables["golang_version"], variables["golang_arch"]
-    bootstrap = tuple((str(key), name) for key, name in variables["golang_bootstrap_packages"].items())
+    bootstrap = tuple((key, str(name)) for key, name in variables["golang_bootstrap_packages"].items())
     install = script("golang", "golang-toolchain")
     environment = File(
         f"{ETC}/go.env", Inline.text(render("golang", "go.env.j2", {"_golang_env": settings(variables)}))

@@ -294,6 +294,7 @@ def _bracketed(address: str) -> str:
 
 def service_from(entry: dict[str, Any]) -> Service:
     """A service from its validated variables."""
+    limits = {"nofile": 65536, **entry.get("limits", {})}
     return Service(
         name=entry["name"],
         hosts=entry["hosts"],
@@ -306,6 +307,6 @@ def service_from(entry: dict[str, Any]) -> Service:
         connects=tuple(entry.get("connects", [])),
         requires_env=tuple(entry.get("requires_env", [])),
         env={key: str(value) for key, value in entry.get("env", {}).items()},
-        limits={"nofile": 65536, "max_sockets": 1023, **entry.get("limits", {})},
+        limits={"max_sockets": min(1023, limits["nofile"]), **limits},
         batch=entry.get("rollout", {}).get("batch", 1),
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from zmqfleet import ROLES
+from zmqfleet.fleet.grammar import GRAMMARS, Grammar, Span, shown
 from zmqfleet.inventory import read_yaml
 
 _TYPES: dict[str, tuple[type, str]] = {
@@ -15,15 +16,18 @@ _TYPES: dict[str, tuple[type, str]] = {
     "list": (list, "a list"),
     "dict": (dict, "a mapping"),
 }
+_MANY = 30  # names that a message lists
+_LONGEST = 32_768  # characters of a text; as an environment variable it must leave room for others
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """` (did you mean …?)` for the nearest known name, else the names there are."""
+    """`did you mean …?` for the nearest known name, else the names there are."""
     names = sorted(set(known))
-    close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(word[:200], names, n=1, cutoff=0.6)
     if close:
         return f"did you mean {close[0]!r}?"
-    return f"known: {', '.join(names)}" if names else "there is none"
+    more = f" and {len(names) - _MANY} more" if len(names) > _MANY else ""
+    return f"known: {', '.join(names[:_MANY])}{more}" if names else "there is none"
 
 
 def options() -> dict[str, dict[str, Any]]:
@@ -35,50 +39,85 @@ def options() -> dict[str, dict[str, Any]]:
 
 
 def _kind(value: object) -> str:
-    return "nothing (null)" if value is None else f"{type(value).__name__} {value!r}"
+    """What a value is, for a message; what text holds is not said, it may be a secret."""
+    if isinstance(value, bool | int | float):
+        return f"{type(value).__name__} {shown(value)}"
+    if value is None:
+        return "nothing (null)"
+    return "text" if isinstance(value, str) else "a list" if isinstance(value, list) else "a mapping"
 
 
-def check(value: object, spec: Mapping[str, Any], at: str) -> list[tuple[str, str]]:
-    """What is wrong with `value`, as (key, message) pairs; empty if nothing is."""
+def check(value: Any, spec: Mapping[str, Any], at: str) -> list[tuple[str, str]]:
+    """What is wrong with the value of the variable `at`, as (key, message) pairs; empty if nothing is."""
+    return _check(value, spec, at, at)
+
+
+def _check(value: Any, spec: Mapping[str, Any], at: str, path: str) -> list[tuple[str, str]]:
+    """`path` is that of `at` in GRAMMARS."""
     expected, words = _TYPES[spec["type"]]
     if not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool):
         return [(at, f"must be {words}, not {_kind(value)}")]
-    found: list[tuple[str, str]] = []
     if isinstance(value, str):
-        if any(mark in value for mark in ("{{", "{%", "{#")):
-            return [
-                (
-                    at,
-                    f"{value!r} holds a Jinja template; write the value itself, it is read before any engine",
-                )
-            ]
         if "choices" in spec and value not in spec["choices"]:
-            found.append((at, f"unknown value {value!r}; {nearest(value, spec['choices'])}"))
-    if isinstance(value, list) and "elements" in spec:
+            return [(at, f"unknown value {shown(value)}; {nearest(value, spec['choices'])}")]
+        return [(at, problem) for problem in (_text(value, path),) if problem]
+    if isinstance(value, int):
+        span = GRAMMARS.get(path)
+        return (
+            [(at, problem) for problem in (span.problem(value),) if problem] if isinstance(span, Span) else []
+        )
+    found: list[tuple[str, str]] = []
+    if isinstance(value, list):
         element = {**spec, "type": spec["elements"]}
         for index, item in enumerate(value):
-            found += check(item, element, f"{at}[{index}]")
+            found += _check(item, element, f"{at}[{index}]", path)
     elif isinstance(value, dict) and "options" in spec:
-        found += _check_mapping(value, spec["options"], at)
+        found += _check_options(value, spec["options"], at, path)
     elif isinstance(value, dict):
-        for key, item in value.items():
-            if not isinstance(key, str):
-                found.append((at, f"the key {key!r} must be text"))
-            elif isinstance(item, (dict, list)) or item is None:
-                found.append((f"{at}.{key}", f"must be text or a number, not {_kind(item)}"))
-            elif isinstance(item, str):
-                found += check(item, {"type": "str"}, f"{at}.{key}")
+        found += _check_free(value, at, path)
     return found
 
 
-def _check_mapping(value: Mapping[Any, Any], known: Mapping[str, Any], at: str) -> list[tuple[str, str]]:
+def _text(value: str, path: str) -> str:
+    if any(mark in value for mark in ("{{", "{%", "{#")):
+        return "holds a Jinja template; write the value itself, it is read before any engine"
+    if not value.isprintable():
+        return "must be one line of printable text"
+    if len(value) > _LONGEST:
+        return f"is longer than {_LONGEST} characters"
+    grammar = GRAMMARS.get(path)
+    return grammar.problem(value) if isinstance(grammar, Grammar) else ""
+
+
+def _check_options(
+    value: Mapping[Any, Any], known: Mapping[str, Any], at: str, path: str
+) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     for key, item in value.items():
         if key not in known:
-            found.append((f"{at}.{key}", f"unknown key {str(key)!r}; {nearest(str(key), known)}"))
+            found.append((f"{at}.{_key(key)}", f"unknown key {shown(str(key))}; {nearest(str(key), known)}"))
         else:
-            found += check(item, known[key], f"{at}.{key}")
+            found += _check(item, known[key], f"{at}.{key}", f"{path}.{key}")
     for key, spec in known.items():
         if spec.get("required") and key not in value:
             found.append((at, f"the key {key!r} is missing"))
     return found
+
+
+def _check_free(value: Mapping[Any, Any], at: str, path: str) -> list[tuple[str, str]]:
+    """A mapping whose keys are a team's."""
+    found: list[tuple[str, str]] = []
+    for key, item in value.items():
+        if not isinstance(key, str):
+            found.append((at, f"the key {shown(key)} must be text"))
+        elif problem := _text(key, f"{path}.*"):
+            found.append((at, problem))
+        elif isinstance(item, (dict, list)) or item is None:
+            found.append((f"{at}.{key}", f"must be text or a number, not {_kind(item)}"))
+        elif problem := _text(str(item), f"{path}.="):
+            found.append((f"{at}.{key}", problem))
+    return found
+
+
+def _key(key: object) -> str:
+    return shown(key).strip("'")

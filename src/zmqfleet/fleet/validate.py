@@ -12,18 +12,37 @@ from typing import Any
 
 from zmqfleet import inventory as inventory_module
 from zmqfleet.fleet.addresses import addresses
-from zmqfleet.fleet.model import Fleet, FleetError, is_loopback
+from zmqfleet.fleet.grammar import DNS_NAME, GROUP, HOST, LOGIN, shown
+from zmqfleet.fleet.model import Fleet, FleetError, is_loopback, service_from
 from zmqfleet.fleet.schema import check, nearest, options
 from zmqfleet.inventory import Host
 
-# A name becomes a unit, a user (32 characters at most) and a directory.
-_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}\Z")
-_ENDPOINT_NAME = re.compile(r"[a-z][a-z0-9_-]{0,30}\Z")
-_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _RESERVED = {"probe", "manifest", "root", "daemon", "bin", "sys", "sync", "mail", "backup", "nobody", "sshd", "ssh",
              "cron", "dbus", "nftables", "systemd", "zmq-build", "zmqfleet-firewall"}  # fmt: skip
 _PREFIXES = ("zmq_", "zeromq_", "golang_", "firewall_", "zmqfleet_")
 _LOOKUPS_AT_ONCE = 64
+_MOST_LINES = 20
+
+# What changes which code a process runs, or whom it takes for another: those that glibc keeps from privileged programs
+# (sysdeps/generic/unsecvars.h) but for what only names directories, and Go's own.
+_CONNECTING = (
+    "ansible_connection",
+    "ansible_host",
+    "ansible_ssh_common_args",
+    "ansible_ssh_private_key_file",
+    "ansible_user",
+)
+_UNSAFE_ENV = re.compile(
+    r"LD_\w+|GCONV_PATH|GLIBC_TUNABLES|GODEBUG|HOSTALIASES|LOCALDOMAIN|LOCPATH|NLSPATH|RESOLV_HOST_CONF|RES_OPTIONS"
+)
+_SET_BY_SYSTEMD = {
+    "CREDENTIALS_DIRECTORY",
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "NOTIFY_SOCKET",
+    "WATCHDOG_PID",
+    "WATCHDOG_USEC",
+}
 
 NO_SERVICES = "zmq_services: is missing; set it for all hosts"
 
@@ -31,16 +50,21 @@ Problem = tuple[str, str]
 
 
 def problems(hosts: dict[str, Host], project: Path, inventory: Path, alone: bool = False) -> list[str]:
-    """Everything that is wrong, one line each; empty if the fleet is as it should be. With `alone` there may be no
-    services."""
-    found = list(dict.fromkeys(_variables(hosts, alone)))
+    """What is wrong, one line each, the first of them if they are many; empty if the fleet is as it should be. With
+    `alone` there may be no services."""
+    # what other problems would be told with, goes first
+    found = list(dict.fromkeys(_names(hosts))) or list(
+        dict.fromkeys([*_connections(hosts), *_variables(hosts, alone)])
+    )
     if not found and "zmq_services" in next(iter(hosts.values())).variables:
         found = list(dict.fromkeys(_services(hosts, project)))
     if not found:
         return []
-    where = inventory_module.where_set(project, inventory)
+    where = {**inventory_module.where_set(project, inventory), "inventory": inventory}
     elsewhere = project / "group_vars" / "all.yml"
-    return [f"{where.get(re.split(r'[.[]', key)[0], elsewhere)}: {key}: {message}" for key, message in found]
+    lines = [f"{where.get(re.split(r'[.[]', key)[0], elsewhere)}: {key}: {message}" for key, message in found]
+    more = [f"and {len(lines) - _MOST_LINES + 1} more problems; mend these first"]
+    return lines if len(lines) <= _MOST_LINES else [*lines[: _MOST_LINES - 1], *more]
 
 
 def unresolved(fleet: Fleet) -> list[str]:
@@ -87,11 +111,6 @@ def _variables(hosts: dict[str, Host], alone: bool) -> Iterator[Problem]:
     # not required by the roles' specifications: some can be used by themselves
     if "zmq_services" not in first.variables and not alone:
         yield "zmq_services", "is missing; set it for all hosts"
-    yield from _connections(hosts)
-    for host in hosts.values():
-        kept = host.variables.get("zmq_service_releases_kept", 1)
-        if isinstance(kept, int) and kept < 1:
-            yield "zmq_service_releases_kept", f"must be 1 or more, not {kept}"
     for host in hosts.values():
         for name in ("zmq_services", "zmq_build_hosts"):
             if host.variables.get(name) != first.variables.get(name):
@@ -101,16 +120,68 @@ def _variables(hosts: dict[str, Host], alone: bool) -> Iterator[Problem]:
                 )
 
 
-def _connections(hosts: dict[str, Host]) -> Iterator[Problem]:
-    """What would let engines reach different hosts, or one host under two names."""
-    reached: dict[tuple[str, int], str] = {}
+def _names(hosts: dict[str, Host]) -> Iterator[Problem]:
+    """Names of hosts and groups, whatever made the inventory: they become file names."""
     for host in hosts.values():
-        connection = str(host.variables.get("ansible_connection", "ssh"))
+        if problem := HOST.problem(host.name):
+            yield "inventory", problem
+    for group in sorted({group for host in hosts.values() for group in host.groups}):
+        if problem := GROUP.problem(group):
+            yield "inventory", problem
+
+
+def _connections(hosts: dict[str, Host]) -> Iterator[Problem]:
+    """How a host is reached: by one way, which is nobody else's."""
+    reached: dict[str, str] = {}
+    for host in hosts.values():
+        if wrong := [name for name in _CONNECTING if not _is_line(host.variables.get(name, ""))]:
+            yield from ((name, f"must be one line of text, for {host.name}") for name in wrong)
+            continue
+        connection = host.variables.get("ansible_connection", "ssh")
         if "ssh" not in connection and connection != "smart":
-            yield "ansible_connection", f"is {connection} for {host.name}: hosts are reached by ssh"
-        other = reached.setdefault((host.address, host.ssh_port), host.name)
+            yield "ansible_connection", f"is {shown(connection)} for {host.name}: hosts are reached by ssh"
+        port = str(host.variables.get("ansible_port", 22))
+        if not re.fullmatch(r"[0-9]{1,5}", port) or not 1 <= int(port) <= 65535:
+            yield "ansible_port", f"is {shown(port)} for {host.name}: no TCP port (1 to 65535)"
+        user = host.variables.get("ansible_user")
+        if user and (problem := LOGIN.problem(user)):
+            yield "ansible_user", f"{problem}, for {host.name}"
+        try:
+            _ = host.ssh_arguments
+        except ValueError as error:
+            yield "ansible_ssh_common_args", f"cannot be taken apart, for {host.name}: {error}"
+        if problem := _address_problem(host.address):
+            yield "ansible_host", f"{problem}, for {host.name}"
+        other = reached.setdefault(_canonical(host.address), host.name)
         if other != host.name:
-            yield "ansible_host", f"{host.name} and {other} have the same address {host.address}"
+            yield "ansible_host", f"{host.name} and {other} have the same address {shown(host.address)}"
+
+
+def _is_line(value: object) -> bool:
+    return isinstance(value, str) and value.isprintable()
+
+
+def _canonical(address: str) -> str:
+    """One spelling of an address, or of a name in DNS."""
+    try:
+        return str(ipaddress.ip_address(address))
+    except ValueError:
+        return address.lower().rstrip(".")
+
+
+def _address_problem(address: str) -> str:
+    """Why a host cannot be reached there, by us and by its peers; empty if it may be."""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return DNS_NAME.problem(address)
+    if found.is_unspecified or found.is_multicast or address == "255.255.255.255":
+        return f"{address} is nobody's address"
+    if isinstance(found, ipaddress.IPv6Address) and (found.scope_id or found.ipv4_mapped):
+        return (
+            f"{shown(address)} means something on this machine alone; write an address that all hosts can use"
+        )
+    return ""
 
 
 def _services(hosts: dict[str, Host], project: Path) -> Iterator[Problem]:
@@ -123,15 +194,8 @@ def _services(hosts: dict[str, Host], project: Path) -> Iterator[Problem]:
     for index, entry in enumerate(entries):
         at = f"zmq_services[{index}]"
         name = entry["name"]
-        if not _NAME.match(name) or name in _RESERVED:
-            why = (
-                "is taken by the system"
-                if name in _RESERVED
-                else (
-                    "is no safe unit and user name (a letter, then letters, digits and '-', lower case, 31 at most)"
-                )
-            )
-            yield f"{at}.name", f"{name!r} {why}"
+        if name in _RESERVED:
+            yield f"{at}.name", f"{name!r} is taken by the system"
         if name in names:
             yield f"{at}.name", f"{name!r} is used already by zmq_services[{names[name]}]; names are unique"
         names.setdefault(name, index)
@@ -149,10 +213,12 @@ def _services(hosts: dict[str, Host], project: Path) -> Iterator[Problem]:
                     f"unknown or empty group {builders!r}, but {name!r} is built; {nearest(builders, groups)}",
                 )
         yield from _environment(entry, at)
-        for key in ("limits", "rollout"):
-            for name_, value in entry.get(key, {}).items():
-                if value < 1:
-                    yield f"{at}.{key}.{name_}", f"must be 1 or more, not {value}"
+        limits = service_from(entry).limits
+        if limits["max_sockets"] > limits["nofile"]:
+            yield (
+                f"{at}.limits.max_sockets",
+                f"{limits['max_sockets']} is above nofile, {limits['nofile']}: each socket takes a descriptor",
+            )
         if not entry["endpoints"]:
             yield (
                 f"{at}.endpoints",
@@ -163,7 +229,6 @@ def _services(hosts: dict[str, Host], project: Path) -> Iterator[Problem]:
     yield from _connects(entries, groups)
 
 
-_PACKAGE = re.compile(r"\.(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*\Z")
 _BINDINGS = {"goczmq": "github.com/zeromq/goczmq", "zmq4": "github.com/pebbe/zmq4"}
 
 
@@ -187,13 +252,10 @@ def _source(entry: dict[str, Any], at: str, project: Path) -> Iterator[Problem]:
                 f"is {build['binding']}, but {build['source']}/go.mod does not require {module}",
             )
     elif artifact:
-        if not re.fullmatch(r"[0-9a-f]{64}", artifact["sha256"]):
-            yield f"{at}.artifact.sha256", "must be 64 hexadecimal digits, lower case"
         if ("path" in artifact) == ("url" in artifact):
             yield f"{at}.artifact", "needs one of path and url"
         elif "url" in artifact:
-            if not re.match(r"https?://[^/\s]+/\S*$", artifact["url"]):
-                yield f"{at}.artifact.url", f"{artifact['url']!r} is no http or https URL"
+            return
         elif not (project / artifact["path"]).is_file():
             yield f"{at}.artifact.path", f"{artifact['path']!r}: no such file in the project"
         elif (digest := _sha256(project / artifact["path"])) != artifact["sha256"]:
@@ -207,10 +269,8 @@ def _source(entry: dict[str, Any], at: str, project: Path) -> Iterator[Problem]:
 
 def _package(build: dict[str, Any], at: str, project: Path) -> Iterator[Problem]:
     package, source = build.get("package", "."), project / build["source"]
-    if not _PACKAGE.match(package):
-        yield at, f"{package!r} is no package of the source; write '.' or a path such as './cmd/quotes'"
     # only what lies in the source goes to the build host, so no link may lead elsewhere
-    elif (source / package).resolve() != source.resolve() / package or not _is_program(source / package):
+    if (source / package).resolve() != source.resolve() / package or not _is_program(source / package):
         found = {path.parent for path in source.rglob("*.go") if _is_program(path.parent)}
         programs = [f"./{path.relative_to(source)}".removesuffix("/.") for path in found]
         where = f"{build['source']} has no directory {package!r} with a .go file of package main"
@@ -230,13 +290,18 @@ def _sha256(path: Path) -> str:
 
 def _environment(entry: dict[str, Any], at: str) -> Iterator[Problem]:
     env = entry.get("env", {})
-    for key, value in env.items():
-        if not _ENV_NAME.match(key):
-            yield f"{at}.env", f"{key!r} is no name of an environment variable"
-        elif key.startswith("ZMQFLEET_"):
+    for key in env:
+        if key.startswith("ZMQFLEET_"):
             yield f"{at}.env.{key}", "names that begin with ZMQFLEET_ are set by zmqfleet"
-        if any(c in str(value) for c in "\n\r\0"):
-            yield f"{at}.env.{key}", "must be one line"
+        elif key == "ZSYS_MAX_SOCKETS":
+            yield f"{at}.env.{key}", "is set by limits.max_sockets"
+        elif key in _SET_BY_SYSTEMD:
+            yield f"{at}.env.{key}", "is set by systemd"
+        elif _UNSAFE_ENV.fullmatch(key) and key not in entry.get("unsafe_env", []):
+            yield (
+                f"{at}.env.{key}",
+                f"changes which code the service runs or whom it talks to: name it in {at}.unsafe_env if that is meant",
+            )
     for index, key in enumerate(entry.get("requires_env", [])):
         if str(env.get(key, "")) == "":
             hint = f" ({nearest(key, env)})" if env else ""
@@ -248,11 +313,6 @@ def _endpoints(entry: dict[str, Any], at: str, groups: dict[str, list[str]]) -> 
     for index, endpoint in enumerate(entry["endpoints"]):
         here = f"{at}.endpoints[{index}]"
         name = endpoint["name"]
-        if not _ENDPOINT_NAME.match(name):
-            yield (
-                f"{here}.name",
-                f"{name!r} is no safe name (a letter, then letters, digits, '-' and '_', lower case)",
-            )
         if name in seen:
             yield f"{here}.name", f"{name!r} is used twice in this service"
         seen.add(name)
@@ -274,7 +334,7 @@ def _endpoints(entry: dict[str, Any], at: str, groups: dict[str, list[str]]) -> 
             try:
                 ipaddress.ip_address(bind)
             except ValueError:
-                yield f"{here}.bind", f"{bind!r} is neither '*' nor an IP address"
+                yield f"{here}.bind", f"{shown(bind)} is neither '*' nor an IP address"
 
 
 def _ports(
