@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from zmqfleet.lab import LabError, image
+from zmqfleet.lab import LabError, down, image, up
 from zmqfleet.lab.inventory import LabHost, Paths, host_names, inventory_text, plan, ssh_config_text
 
 
@@ -86,6 +86,39 @@ def test_leaves_an_inventory_alone_that_is_no_lab(tmp_path: Path) -> None:
     with pytest.raises(LabError, match="not made by"):
         paths.check_own()
     paths.inventory.write_text(inventory_text([], paths.files))
+    paths.check_own()
+
+
+@pytest.mark.parametrize(
+    "somebodys",
+    [
+        "inventories/production",
+        "inventories/production/hosts",
+        "inventories/production/hosts.yml",
+        ".zmqfleet/production/curve/web1/probe.pub",
+    ],
+)
+def test_neither_makes_nor_removes_a_lab_beside_an_inventory_or_state_that_is_no_lab(
+    tmp_path: Path, somebodys: str
+) -> None:
+    path = tmp_path / somebodys
+    path.parent.mkdir(parents=True)
+    path.write_text("web1\n")
+    for change in (
+        lambda: up(tmp_path, "production", 1, ["debian12"], print),
+        lambda: down(tmp_path, "production", print),
+    ):
+        with pytest.raises(LabError, match=r"not made by .* another name"):
+            change()
+    assert [found for found in tmp_path.rglob("*") if found.is_file()] == [path]
+
+
+def test_a_teams_own_variables_for_a_lab_do_not_hinder_it(tmp_path: Path) -> None:
+    paths = Paths(tmp_path, "lab")
+    variables = paths.inventory.parent / "group_vars" / "all.yml"
+    variables.parent.mkdir(parents=True)
+    variables.write_text("region: eu\n")
+    paths.files.mkdir(parents=True)
     paths.check_own()
 
 

@@ -65,10 +65,17 @@ class Paths:
         return self.state / "lab"
 
     def check_own(self) -> None:
-        """Raise LabError when the inventory of this name is somebody's, not a lab's."""
-        if self.inventory.exists() and not self.inventory.read_text().startswith(MARK):
+        """Raise LabError when the inventory or the state of this name is somebody's, not a lab's."""
+        directory = self.inventory.parent
+        if self.inventory.is_file() and self.inventory.read_text(errors="replace").startswith(MARK):
+            return
+        others = [directory] if directory.is_file() else sorted(directory.glob("*"))
+        others = [path for path in others if path.is_file()]
+        if self.state.is_dir() and not self.files.is_dir():
+            others += sorted(self.state.iterdir())
+        if others:
             raise LabError(
-                f"{self.inventory} was not made by `zmqfleet lab up`: give the lab another name (--name)"
+                f"{others[0]} was not made by `zmqfleet lab up`: give the lab another name (--name)"
             )
 
 
