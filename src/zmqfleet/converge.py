@@ -161,11 +161,14 @@ class HostRun:
             raise HostError(f"{self.host}: cannot be read: {answer.stderr.strip()[-300:] or 'no answer'}")
         try:
             actual = parse(answer.stdout.splitlines())
-            learn(self.fleet, self.host, actual)
+            # a host that leaves has nothing more to tell, and must be able to whatever it shows
+            news = [] if self.leaves else learn(self.fleet, self.host, actual)
         except ReadError as error:
             raise HostError(f"{self.host}: {error}") from None
         except FleetError as error:
             raise HostError(str(error)) from None
+        for line in news:
+            yield Warn(line)
         self.plan = Plan(self.fleet, self.host, actual, self.leaves)
         self._touched = False
         self._placed = set()

@@ -50,14 +50,16 @@ def reading(fleet: Fleet, host: str) -> str:
     return read((resource for part in parts(fleet, host) for resource in part.resources), MANIFEST)
 
 
-def learn(fleet: Fleet, host: str, actual: Actual) -> None:
-    """Keeps on the controller what other hosts need of this one: public keys, digests of what it has built.
+def learn(fleet: Fleet, host: str, actual: Actual) -> list[str]:
+    """Keeps on the controller what other hosts need of this one: public keys, digests of what it has built; says what
+    people should know of that.
 
     Raises FleetError if it says what cannot be; nothing is kept then.
     """
-    keys.learn(fleet, host, actual.keys)
+    news = keys.learn(fleet, host, actual.keys)
     if host == fleet.builder:
         releases.learn(fleet, actual.sha256)
+    return news
 
 
 @dataclass(frozen=True)

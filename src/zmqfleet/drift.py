@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from zmqfleet import locking, remote
-from zmqfleet.converge import Answer, Ask, HostError, HostRun
+from zmqfleet.converge import Answer, Ask, HostError, HostRun, Warn
 from zmqfleet.fleet.model import Fleet, FleetError
 from zmqfleet.fleet.schema import nearest
 
@@ -18,10 +18,12 @@ _SECONDS = 120
 
 @dataclass(frozen=True)
 class Report:
-    """For each host the changes that a run would make; `unknown` says of others why that could not be told."""
+    """For each host the changes that a run would make; `unknown` says of others why that could not be told, and
+    `warnings` what people should know beside that."""
 
     changes: Mapping[str, Sequence[str]]
     unknown: Mapping[str, str]
+    warnings: Sequence[str] = ()
 
     @property
     def exit_status(self) -> int:
@@ -36,6 +38,7 @@ class Report:
             "schema": 1,
             "changes": {name: list(lines) for name, lines in self.changes.items()},
             "unknown": dict(self.unknown),
+            "warnings": list(self.warnings),
         }
 
     def as_text(self) -> str:
@@ -46,7 +49,9 @@ class Report:
         drifted = sum(1 for changes in known.values() if changes)
         total = len(known) + len(self.unknown)
         summary = f"{total} hosts: {len(known) - drifted} as declared, {drifted} not"
-        return "\n".join([*lines, summary + (f"; {len(self.unknown)} unknown" if self.unknown else "")])
+        return "\n".join(
+            [*self.warnings, *lines, summary + (f"; {len(self.unknown)} unknown" if self.unknown else "")]
+        )
 
 
 def look(fleet: Fleet, names: Sequence[str] = ()) -> Report:
@@ -62,8 +67,10 @@ def look(fleet: Fleet, names: Sequence[str] = ()) -> Report:
     chosen = sorted({host for name in names or ("all",) for host in fleet.groups.get(name, [name])})
     holder = locking.Holder.of(os.getpid())
     runs = {host: HostRun(fleet, host, holder) for host in chosen}
+    warnings: list[str] = []
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        unknown = {host: why for host, why in pool.map(_read, runs.values()) if why}
+        found = pool.map(lambda run: _read(run, warnings), runs.values())
+        unknown = {host: why for host, why in found if why}
     changes, refused = {}, {}
     for host, run in runs.items():
         if host not in unknown:
@@ -75,19 +82,26 @@ def look(fleet: Fleet, names: Sequence[str] = ()) -> Report:
                 refused[host] = f"cannot be converged: {'; '.join(run.plan.refusals)}"
             elif run.plan.undecided:
                 refused[host] = "; ".join(run.plan.undecided)
-    return Report(changes, {**unknown, **refused})
+    return Report(changes, {**unknown, **refused}, sorted(warnings))
 
 
-def _read(run: HostRun) -> tuple[str, str]:
+def _read(run: HostRun, warnings: list[str]) -> tuple[str, str]:
     """Reads a host; says why if that failed."""
     reading = run.read()
+    answer: Answer | None = None
     try:
-        ask = next(reading)
-        assert isinstance(ask, Ask)
-        answer = remote.run(run.fleet.hosts[run.host], "sh", "-c", shlex.quote(ask.command), seconds=_SECONDS)
-        reading.send(Answer(answer.status == 0, answer.stdout, answer.stderr))
+        while True:
+            match reading.send(answer):
+                case Ask(command):
+                    said = remote.run(
+                        run.fleet.hosts[run.host], "sh", "-c", shlex.quote(command), seconds=_SECONDS
+                    )
+                    answer = Answer(said.status == 0, said.stdout, said.stderr)
+                case Warn(message):
+                    warnings.append(message)
+                case action:
+                    raise AssertionError(f"a read changes nothing: {action}")
     except StopIteration:
         return run.host, ""
     except (HostError, remote.RemoteError) as error:
         return run.host, str(error).removeprefix(f"{run.host}: ")
-    raise AssertionError("a read asks once")

@@ -3,11 +3,9 @@
 import fcntl
 import hashlib
 import io
-import os
 import shutil
 import subprocess
 import tarfile
-import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -17,6 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from zmqfleet import ROLES
+from zmqfleet.atomic import replacing
 from zmqfleet.fleet.model import BUILD, OPT, Fleet, FleetError, Service
 
 _ID = 16  # hexadecimal digits
@@ -194,18 +193,3 @@ def _get(fleet: Fleet, one: Release, file: IO[bytes]) -> None:
         found = hashlib.file_digest(written, "sha256").hexdigest()
     if one.sha256 is not None and found != one.sha256:
         raise FleetError(f"{one.service}: {wherefrom} has sha256 {found}, not {one.sha256}")
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A file that takes the place of `path` once it is whole and on disk; nothing is left of it if that fails."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        try:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-            os.fchmod(file.fileno(), 0o644)
-            os.replace(file.name, path)
-        except BaseException:
-            os.unlink(file.name)
-            raise

@@ -12,7 +12,7 @@ from team_project import Project
 from zmqfleet import drift, fleet, remote
 from zmqfleet.cli import main
 from zmqfleet.drift import Report
-from zmqfleet.fleet import Fleet
+from zmqfleet.fleet import Fleet, Identity
 from zmqfleet.inventory import Host
 from zmqfleet.resources import Entry
 
@@ -37,7 +37,7 @@ def test_a_report_in_words_and_as_an_exit_status(
 ) -> None:
     report = Report(changes, unknown)
     assert (report.exit_status, report.as_text()) == (status, text)
-    assert report.as_json() == {"schema": 1, "changes": changes, "unknown": unknown}
+    assert report.as_json() == {"schema": 1, "changes": changes, "unknown": unknown, "warnings": []}
 
 
 @pytest.fixture
@@ -96,6 +96,16 @@ def test_what_is_no_longer_declared_differs(project: Project, hosts: dict[str, M
     entry = b'{"capability": "zmq_service", "kind": "unit", "name": "old.service"}\n'
     hosts["stranger1"].paths["/etc/zmqfleet/manifest"] = replace(manifest, data=manifest.data + entry)
     assert told(project, "stranger1") == (1, {"stranger1": ["unit old.service: no longer declared"]}, {})
+
+
+def test_a_key_that_is_another_one_than_before_is_said(
+    project: Project, found: Fleet, hosts: dict[str, ModelHost]
+) -> None:
+    path = found.public_key_file(Identity("broker1", "quotes"))
+    now, before = path.read_text().strip(), "rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7"
+    path.write_text(f"{before}\n")
+    run = CliRunner().invoke(main, ["drift", *project.arguments])
+    assert run.output.startswith(f"broker1: its key quotes is {now} now, and was {before}: ")
 
 
 @pytest.mark.parametrize(

@@ -96,6 +96,14 @@ def test_a_host_whose_manifest_is_gone_stays(ssh: Ssh) -> None:
     assert "quotes.service" in ssh.hosts["broker1"].processes
 
 
+def test_a_host_leaves_whatever_key_it_shows(ssh: Ssh) -> None:
+    key = ssh.fleet.state / "curve" / "broker1" / "quotes.pub"
+    key.write_text("rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7\n")
+    retire(ssh.fleet, "broker1", lambda _: None)
+    assert not key.parent.exists()
+    assert ssh.hosts["broker1"].processes == {}
+
+
 def test_a_host_that_nobody_knows_is_refused(ssh: Ssh) -> None:
     with pytest.raises(FleetError, match="no host 'broker3'; did you mean 'broker2'"):
         retire(ssh.fleet, "broker3", lambda _: None)

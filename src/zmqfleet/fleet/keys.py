@@ -4,10 +4,10 @@ What a host prints decides neither where something is written on the controller 
 the fleet, and a host with the key of another could pass for it (and CZMQ's allow-list dies of a key that it has twice).
 """
 
-import os
 import re
 from collections.abc import Iterator, Mapping
 
+from zmqfleet.atomic import replacing
 from zmqfleet.fleet.model import ETC, Fleet, FleetError, Identity
 
 _Z85 = re.compile(r"[0-9a-zA-Z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}")
@@ -18,8 +18,8 @@ def kept(fleet: Fleet, host: str) -> dict[str, str | None]:
     return {identity.name: fleet.public_key(identity) for identity in fleet.identities(host)}
 
 
-def learn(fleet: Fleet, host: str, shown: Mapping[str, str]) -> None:
-    """Keeps the public keys, by name, that a host has shown.
+def learn(fleet: Fleet, host: str, shown: Mapping[str, str]) -> list[str]:
+    """Keeps the public keys, by name, that a host has shown; says of each that is another one than before, in words.
 
     Raises FleetError, and keeps none of them, if one is no key, or is not the host's.
     """
@@ -31,9 +31,14 @@ def learn(fleet: Fleet, host: str, shown: Mapping[str, str]) -> None:
     for name, key in new.items():
         path = fleet.public_key_file(Identity(host, name))
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.{os.getpid()}")
-        part.write_text(f"{key}\n")
-        part.replace(path)
+        with replacing(path) as file:
+            file.write(f"{key}\n".encode())
+    return [
+        f"{host}: its key {name} is {key} now, and was {before[name]}: if nobody has installed that host anew or "
+        "removed the key, see who changed it"
+        for name, key in new.items()
+        if before[name]
+    ]
 
 
 def _wrong(fleet: Fleet, host: str, shown: Mapping[str, str], names: list[str]) -> Iterator[str]:
