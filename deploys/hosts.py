@@ -3,6 +3,7 @@
 import sys
 from fnmatch import fnmatch
 from pathlib import Path
+from socket import IPPROTO_TCP, TCP_USER_TIMEOUT
 from typing import Any
 
 import click
@@ -14,6 +15,7 @@ from zmqfleet.fleet import Fleet, FleetError, load
 from zmqfleet.fleet.schema import nearest, options
 
 _fleets: list[Fleet] = []
+_CUT_OFF_SECONDS = 30
 
 
 def fleet() -> Fleet:
@@ -45,6 +47,20 @@ def _connection(name: str) -> dict[str, Any]:
     if "-F" in arguments:
         data["ssh_config_file"] = arguments[arguments.index("-F") + 1]
     return data
+
+
+def give_up_when_cut_off(host: Any) -> None:
+    """Makes the connection of a host fail once nothing has come from there for a while; pyinfra would wait for ever.
+
+    Not where a command is the way there (ProxyCommand), as in ssh's own configuration.
+    """
+    way: Any = host.connector.client.get_transport()
+    while way is not None:  # from a jump host's to the first, whose way is the socket
+        way.set_keepalive(_CUT_OFF_SECONDS // 3)
+        socket = way.sock
+        way = socket.get_transport() if hasattr(socket, "get_transport") else None
+    if hasattr(socket, "setsockopt"):
+        socket.setsockopt(IPPROTO_TCP, TCP_USER_TIMEOUT, _CUT_OFF_SECONDS * 1000)
 
 
 def refuse_what_matches_no_host() -> None:

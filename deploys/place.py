@@ -14,6 +14,7 @@ from typing import Any
 
 import gevent.lock
 import gevent.pool
+from paramiko import SSHException
 from pyinfra import host, logger, state
 from pyinfra.api import FileUploadCommand, StringCommand, operation
 from pyinfra.api.exceptions import PyinfraError
@@ -27,6 +28,7 @@ from zmqfleet.converge import (
     Actions,
     Answer,
     Ask,
+    Attempt,
     Execute,
     HostError,
     HostRun,
@@ -37,7 +39,7 @@ from zmqfleet.converge import (
     batch,
     with_work,
 )
-from zmqfleet.deploys.hosts import fleet, refuse_data
+from zmqfleet.deploys.hosts import fleet, give_up_when_cut_off, refuse_data
 from zmqfleet.fleet import NO_SERVICES
 from zmqfleet.resources import NOLOGIN, Directory, File, Inline, Link, User
 
@@ -54,14 +56,17 @@ _failed: dict[str, str] = {}
 _reading = gevent.lock.RLock()
 
 
-def _ask(command: str) -> Answer:
-    done, output = host.run_shell_command(
-        StringCommand(command),
-        print_output=False,
-        print_input=False,
-        _sudo=bool(host.data.get("_sudo")),
-        _timeout=_ASK_SECONDS,
-    )
+def _ask(command: str, **arguments: Any) -> Answer:
+    try:
+        done, output = host.run_shell_command(
+            StringCommand(command),
+            print_output=False,
+            print_input=False,
+            _sudo=bool(host.data.get("_sudo")),
+            **arguments,
+        )
+    except (EOFError, OSError, SSHException) as error:
+        raise HostError(f"{host.name}: cannot be reached any more: {error}") from None
     return Answer(done, "\n".join(output.stdout_lines), "\n".join(output.stderr_lines))
 
 
@@ -75,7 +80,7 @@ def _follow(run: HostRun, actions: Actions) -> Commands:
         yield StringCommand(f"echo {shlex.quote(str(error))} >&2; exit 1")
     finally:
         if not succeeded:
-            _ask(locking.release(run.holder))
+            _ask(locking.release(run.holder), _timeout=_ASK_SECONDS)
 
 
 def _do(actions: Actions) -> Commands:
@@ -86,7 +91,9 @@ def _do(actions: Actions) -> Commands:
             action = actions.send(answer)
             answer = None
             if isinstance(action, Ask):
-                answer = _ask(action.command)
+                answer = _ask(action.command, _timeout=_ASK_SECONDS)
+            elif isinstance(action, Attempt):
+                answer = _ask(shlex.join(action.command), _env={locking.MARK: _holder().text})
             elif isinstance(action, Warn):
                 logger.warning(f"{host.print_prefix}{action.message}")
             else:
@@ -164,6 +171,7 @@ def _read(one: Any) -> Any:
     with ctx_host.use(one):
         run = HostRun(fleet(), one.name, _holder(), _failed)
         try:
+            give_up_when_cut_off(one)
             for _ in _do(run.read()):
                 raise AssertionError("reading changes nothing")
             _runs[one.name] = run

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import fcntl
 import hashlib
@@ -33,6 +34,7 @@ from zmqfleet.converge import (  # noqa: E402
     Actions,
     Answer,
     Ask,
+    Attempt,
     Execute,
     HostError,
     HostRun,
@@ -133,8 +135,14 @@ class ActionModule(ActionBase):
                 return Answer(done["rc"] == 0, done["stdout"], done["stderr"])
             case Warn(message):
                 self._display.warning(message)
+            case Attempt(command):
+                try:
+                    self._command(command, variables)
+                except HostError as error:
+                    return Answer(False, "", str(error))
+                return Answer(True, "", "")
             case Execute(command):
-                self._module("command", {"argv": list(command), "chdir": "/"}, variables)
+                self._command(command, variables)
             case Install(packages):
                 self._module("apt", {"name": list(packages), **_APT}, variables)
             case Put(file):
@@ -173,6 +181,9 @@ class ActionModule(ActionBase):
             )
             self._succeeded(file.path, copy.run(task_vars=variables))
 
+    def _command(self, command: tuple[str, ...], variables: dict[str, Any]) -> None:
+        self._module("command", {"argv": list(command), "chdir": "/"}, variables)
+
     def _module(self, name: str, arguments: dict[str, Any], variables: dict[str, Any]) -> None:
         done = self._execute_module(f"ansible.builtin.{name}", module_args=arguments, task_vars=variables)
         self._succeeded(" ".join(arguments.get("argv", [])) or name, done)
@@ -194,10 +205,11 @@ class ActionModule(ActionBase):
         for change in found if self._task.diff else ():
             file = getattr(change, "resource", None)
             if isinstance(file, File) and isinstance(file.content, Inline) and not file.content.secret:
-                there = self._low_level_execute_command(f"cat {shlex.quote(file.path)} 2>/dev/null")
+                # a terminal would make other ends of lines
+                there = self._low_level_execute_command(f"base64 {shlex.quote(file.path)} 2>/dev/null")
                 self._diffs.append(
                     {
-                        "before": there["stdout"],
+                        "before": base64.b64decode(there["stdout"]).decode(errors="replace"),
                         "after": file.content.data.decode(errors="replace"),
                         "before_header": file.path,
                         "after_header": file.path,

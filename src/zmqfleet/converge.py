@@ -14,7 +14,7 @@ from zmqfleet import locking, releases
 from zmqfleet.capabilities import CONFIGURE, INSTALL, RETIRE, START
 from zmqfleet.capabilities.zmq_service import UNIT_START
 from zmqfleet.desired import MANIFEST, Change, Plan, Removal, learn, reading
-from zmqfleet.fleet.model import Fleet, FleetError
+from zmqfleet.fleet.model import ETC, Fleet, FleetError
 from zmqfleet.resources import (
     Artefact,
     Commanded,
@@ -27,6 +27,7 @@ from zmqfleet.resources import (
     Package,
     Pending,
     ReadError,
+    Unit,
     User,
     parse,
 )
@@ -43,8 +44,29 @@ _SWEEP = (
 )
 
 
+# what a host that died while packages were installed wants first; others' installations are waited for
+_FINISH_PACKAGES = (
+    'for _ in 1 2 3 4 5 6; do set -- /var/lib/dpkg/updates/[0-9]*; [ -e "$1" ] || exit 0; '
+    "DEBIAN_FRONTEND=noninteractive dpkg --force-confdef --force-confold --configure -a && exit 0; "
+    "sleep 10; done; exit 1"
+)
+
+
 class HostError(Exception):
     """This host cannot go on; the message says why. Others do."""
+
+
+class _NotRunning(Exception):
+    """A service does not run; the message says why. Others of its host do."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A service that did not start, or stayed as it is, and where, in words; `moved` if its endpoints.json was to
+    change, so that those who connect to it would have been told something that is not so."""
+
+    words: str
+    moved: bool
 
 
 @dataclass(frozen=True)
@@ -66,6 +88,13 @@ class Answer:
 @dataclass(frozen=True)
 class Execute:
     """Run a command as root, an argument list; its failure is the host's."""
+
+    command: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """Run a command as root, an argument list, and send back what came of it: an Answer."""
 
     command: tuple[str, ...]
 
@@ -98,7 +127,7 @@ class Warn:
     message: str
 
 
-Action = Ask | Execute | Install | Put | Make | Warn
+Action = Ask | Attempt | Execute | Install | Put | Make | Warn
 Actions = Generator[Action, Answer | None, None]
 
 
@@ -106,27 +135,28 @@ Actions = Generator[Action, Answer | None, None]
 class HostRun:
     """What a run knows of one host, which may be one that leaves the fleet; `done` are the changes it has begun to make
     there, in words. In `failed`, which all hosts of a run share, are the services that did not start, or stayed as they
-    are because of others, and where, in words. `is_whole` says that all capabilities have their turn in this run."""
+    are because of others. `is_whole` says that all capabilities have their turn in this run."""
 
     fleet: Fleet
     host: str
     holder: locking.Holder
-    failed: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, Failure] = field(default_factory=dict)
     leaves: bool = False
     is_whole: bool = False
     done: list[str] = field(default_factory=list)
     plan: Plan = field(init=False)
     _has_begun: bool = False  # the lock is taken, and the manifest holds what is going to be placed
     _touched: bool = False  # something was placed since the host was read
+    _errors: dict[str, str] = field(default_factory=dict)  # of services that do not run here
     _placed: set[tuple[str, str]] = field(default_factory=set)  # since then, in any capability
 
     def memory(self) -> Any:
         """What `recall` needs in another process."""
-        return self.plan.actual, self._has_begun, self._touched, self._placed
+        return self.plan.actual, self._has_begun, self._touched, self._errors, self._placed
 
     def recall(self, memory: Any) -> None:
         """Goes on where another process of this run was."""
-        actual, self._has_begun, self._touched, self._placed = memory
+        actual, self._has_begun, self._touched, self._errors, self._placed = memory
         self.plan = Plan(self.fleet, self.host, actual)
 
     def phase(self, name: str, capability: str = "", turn: int | None = None) -> Actions:
@@ -162,7 +192,8 @@ class HostRun:
         try:
             actual = parse(answer.stdout.splitlines())
             # a host that leaves has nothing more to tell, and must be able to whatever it shows
-            news = [] if self.leaves else learn(self.fleet, self.host, actual)
+            made = {name for kind, name in self._placed if kind == Key.kind}
+            news = [] if self.leaves else learn(self.fleet, self.host, actual, made)
         except ReadError as error:
             raise HostError(f"{self.host}: {error}") from None
         except FleetError as error:
@@ -212,8 +243,8 @@ class HostRun:
         return {one.name: waiting[one.name] for one in self.fleet.turns[turn] if one.name in waiting}
 
     def _held_back(self, service: str) -> str:
-        """Why a service stays as it is: it, one that it connects to, or one that has or gets its port did not start
-        elsewhere; empty if none of that."""
+        """Why a service stays as it is: it, or one that has or gets its port, did not start elsewhere, or one that it
+        connects to is not where it was to be; empty if none of that."""
         together = {service}
         for _ in self.plan.handed_over:
             for one, others in self.plan.handed_over.items():
@@ -223,8 +254,9 @@ class HostRun:
             other.name for one in together for other, _ in self.fleet.connects(self.fleet.services[one])
         }
         for name in (service, *sorted(together | servers)):
-            if name in self.failed:
-                return f"{'it' if name == service else name} {self.failed[name]}"
+            failure = self.failed.get(name)
+            if failure and (failure.moved or name in together):
+                return f"{'it' if name == service else name} {failure.words}"
         return ""
 
     def _is_rolled(self, service: str) -> bool:
@@ -234,11 +266,16 @@ class HostRun:
 
     def start(self, rolled: bool, turn: int | None = None) -> Actions:
         """Services, each proven to run; what does not goes back to what ran before, and no other host is touched, nor
-        those that connect to it. Turns are the fleet's; without one, all have theirs at once."""
+        those that connect to it where it was to be. The host's other services go on; the host has failed at the end.
+        Turns are the fleet's; without one, all have theirs at once."""
         yield from self.look_again()
         ends = rolled and not turn  # with the first turn, as others may take their ports
-        if not self._waiting(rolled, turn) and not (ends and self.plan.removals(START)):
-            return
+        if self._waiting(rolled, turn) or (ends and self.plan.removals(START)):
+            yield from self._start(rolled, turn, ends)
+        if self._errors and rolled and (turn is None or turn >= len(self.fleet.turns) - 1):
+            raise HostError("\n".join(f"{self.host}: {error}" for error in self._errors.values()))
+
+    def _start(self, rolled: bool, turn: int | None, ends: bool) -> Actions:
         yield from self._begin()
         waiting = self._waiting(rolled, turn)
         if ends:
@@ -248,9 +285,12 @@ class HostRun:
                     yield Execute(command)
         started: set[str] = set()
         for service, changes in waiting.items():
+            if service in self._errors:
+                continue
+            moved = any(change.resource.name == f"{ETC}/{service}/endpoints.json" for change in changes)
             if rolled and (why := self._held_back(service)):
                 yield Warn(f"{service} stays as it is on {self.host}: {why}")
-                self.failed.setdefault(service, f"stays as it is on {self.host}")
+                self.failed.setdefault(service, Failure(f"stays as it is on {self.host}", moved))
                 continue
             runs = False
             try:
@@ -261,15 +301,19 @@ class HostRun:
                         yield Execute((UNIT_START, "--yield", f"{other}.service", f"{service}.service"))
                 yield from self._place(changes)
                 runs = True
+            except _NotRunning as error:
+                self._errors[service] = str(error)
+                yield Warn(f"{self.host}: {error}")
             finally:
                 if not runs:
-                    self.failed[service] = f"did not start on {self.host}"
+                    self.failed[service] = Failure(f"did not start on {self.host}", moved)
         yield from self._pause()
 
     def retire(self) -> Actions:
         """What is no longer declared goes, once all that is declared runs; until then what is closed stays closed."""
         yield from self.look_again()
-        if not self.plan.leaving and not self.plan.changes(phase=RETIRE) and not self.plan.is_lost:
+        unfinished = self.plan.leaving or self.plan.is_lost or self.plan.is_provisional
+        if not unfinished and not self.plan.changes(phase=RETIRE):
             return
         if self.plan.changes(phase=START):
             yield Warn(
@@ -279,13 +323,15 @@ class HostRun:
         if self.plan.still_listening:
             raise HostError(f"{self.host}: {self.plan.still_listening}")
         yield from self._begin()
-        if self.plan.leaving:
-            for removal in self.plan.removals(RETIRE):
-                self._note(str(removal))
-                for command in removal.commands:
-                    yield Execute(command)
-            if self.leaves:
-                return
+        for removal in self.plan.removals(RETIRE):
+            self._note(str(removal))
+            for command in removal.commands:
+                yield Execute(command)
+        if self.leaves:
+            return
+        if self.plan.leaving or self.plan.is_provisional:
+            if not self.plan.leaving:
+                self._note(f"file {MANIFEST}: content")
             yield Put(File(MANIFEST, Inline.text(self.plan.final_manifest)))
             yield from self.read()
         # with the firewall's table, which kept rules for processes that are gone now
@@ -355,6 +401,7 @@ class HostRun:
             if isinstance(change.resource, File):
                 self._check(change.resource)
         if packages := [change.resource for change in todo if isinstance(change.resource, Package)]:
+            yield Execute(("sh", "-c", _FINISH_PACKAGES))
             yield Install(tuple(self._package(one) for one in packages))
         for change in todo:
             resource = change.resource
@@ -376,13 +423,24 @@ class HostRun:
 
     def _place_one(self, change: Change) -> Actions:
         resource = change.resource
-        if isinstance(resource, Commanded):
+        if isinstance(resource, Unit) and change.part.service:
+            for command in resource.commands(self.plan.actual, change.triggered):
+                answer = yield Attempt(command)
+                assert answer
+                if not answer.succeeded:
+                    raise _NotRunning(answer.stderr.strip() or f"{resource.name} does not start")
+        elif isinstance(resource, Commanded):
             for command in resource.commands(self.plan.actual, change.triggered):
                 yield Execute(command)
         elif isinstance(resource, File) and not isinstance(resource.content, Made):
+            found = self.plan.actual.paths.get(resource.path)
+            if found and found.kind == "symbolic link":
+                yield Execute(("rm", "-f", "--", resource.path))  # or what it leads to would be written
             yield Put(resource)
         elif isinstance(resource, User | Directory | Link | File):
             yield Make(resource)
+            if isinstance(resource, User) and resource.is_there(self.plan.actual):
+                yield Execute(("usermod", "-g", resource.name, "-G", "", resource.name))
             if isinstance(resource, Directory) and (surplus := resource.surplus(self.plan.actual)):
                 yield Execute(("rm", "-rf", "--", *surplus))
 

@@ -5,7 +5,7 @@ in it and no longer desired is retired, and what is on the host and not in it is
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -27,6 +27,7 @@ from zmqfleet.resources import (
     Rule,
     Step,
     Unit,
+    User,
     read,
 )
 
@@ -50,13 +51,13 @@ def reading(fleet: Fleet, host: str) -> str:
     return read((resource for part in parts(fleet, host) for resource in part.resources), MANIFEST)
 
 
-def learn(fleet: Fleet, host: str, actual: Actual) -> list[str]:
+def learn(fleet: Fleet, host: str, actual: Actual, made: Container[str] = ()) -> list[str]:
     """Keeps on the controller what other hosts need of this one: public keys, digests of what it has built; says what
-    people should know of that.
+    people should know of that. `made` are the names of keys that this run has made.
 
     Raises FleetError if it says what cannot be; nothing is kept then.
     """
-    news = keys.learn(fleet, host, actual.keys)
+    news = keys.learn(fleet, host, actual.keys, made)
     if host == fleet.builder:
         releases.learn(fleet, actual.sha256)
     return news
@@ -132,8 +133,11 @@ class Plan:
 
     @cached_property
     def leaving(self) -> list[dict[str, Any]]:
-        """The manifest's entries that are no longer desired, in the order in which they were placed."""
-        return [entry for name, entry in self._manifest.items() if name not in self._owned]
+        """The manifest's entries that are no longer desired, in the order in which they were placed; of kinds that
+        nobody knows here, a newer version's, all stay."""
+        return [
+            entry for name, entry in self._manifest.items() if name not in self._owned and name[0] in _KINDS
+        ]
 
     def changes(self, capability: str = "", phase: str = "") -> list[Change]:
         """What is to be placed, of one capability and phase or of all, in order. The firewall keeps what is closed now
@@ -157,7 +161,6 @@ class Plan:
         found = [
             Removal(entry["kind"], entry["name"], tuple(_KINDS[entry["kind"]].remove(entry)))
             for entry in reversed(self.leaving)
-            if entry["kind"] in _KINDS
         ]
         return [one for one in found if one.phase == phase]
 
@@ -180,8 +183,16 @@ class Plan:
 
     @property
     def _written_anew(self) -> list[Change]:
-        file = File(MANIFEST, Inline.text(""))
-        return [Change(self.parts[0], file, "missing")] if self.is_lost and self.parts else []
+        why = "missing" if self.is_lost else "content" if self.is_provisional else ""
+        return [Change(self.parts[0], File(MANIFEST, Inline.text("")), why)] if why and self.parts else []
+
+    @property
+    def is_provisional(self) -> bool:
+        """Whether all is as declared, but the manifest holds rules of a run that has not come to its end."""
+        rules = {n: part for n, part in self._owned.items() if n[0] == Rule.kind and n in self._manifest}
+        return not self.leaving and any(
+            self._manifest[name] != _entry(*found) for name, found in rules.items()
+        )
 
     @cached_property
     def retirement(self) -> list[Change | Removal]:
@@ -199,6 +210,8 @@ class Plan:
         """What would be written into, or through, in place of being replaced."""
         for part in self.parts:
             for one in part.resources:
+                if isinstance(one, User) and one.is_root(self.actual):
+                    yield f"user {one.name} is root by its number: remove it there"
                 is_ours = not one.owned or (one.kind, one.name) in self._manifest
                 found = self.actual.paths.get(one.path) if isinstance(one, Directory | File | Link) else None
                 if found and is_ours and (found.kind == "directory") != isinstance(one, Directory):
@@ -258,13 +271,25 @@ class Plan:
         for name, (part, resource) in self._owned.items():
             was_there = name not in self._manifest and resource.is_there(self.actual)
             if not was_there or (self.is_lost and not resource.differs(self.actual)):
-                entries[name] = _entry(part, resource)
+                entries[name] = _entry(part, self._provisional(resource))
         return None if entries == self._manifest else _text(entries)
+
+    def _provisional(self, resource: Resource) -> Resource:
+        """A rule for those peers alone that it had before, too: until the run's end nobody knows which is in force, and
+        if its endpoint goes, its port must not be open to more than it was."""
+        before = self._manifest.get((resource.kind, resource.name))
+        if before is None or not isinstance(resource, Rule):
+            return resource
+        both = set(resource.peers).intersection(map(str, before["peers"]))
+        return Rule(resource.endpoint, resource.port, tuple(sorted(both)))
 
     @cached_property
     def final_manifest(self) -> str:
         """The manifest once what is leaving is gone."""
-        return _text({name: entry for name, entry in self._manifest.items() if name in self._owned})
+        stays = {name: entry for name, entry in self._manifest.items() if entry not in self.leaving}
+        return _text(
+            {name: _entry(*self._owned[name]) if name in self._owned else stays[name] for name in stays}
+        )
 
 
 def _entry(part: Part, resource: Resource) -> dict[str, Any]:

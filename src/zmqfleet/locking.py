@@ -53,7 +53,8 @@ def acquire(holder: Holder, seconds: int, instead_of: str = "") -> str:
     mine, gone = shlex.quote(holder.text), shlex.quote(instead_of or holder.text)
     return (
         f"exec 9>>{PATH}; flock 9; read -r who until <{PATH} || :; "
-        f'if [ -n "$who" ] && [ "$who" != {mine} ] && [ "$who" != {gone} ] && [ "$until" -gt "$(date +%s)" ]; then '
+        f'if [ -n "$who" ] && [ "$who" != {mine} ] && [ "$who" != {gone} ] && '
+        f'[ "$until" -gt "$(date +%s)" ] && [ "$until" -le "$(($(date +%s) + {WORKING}))" ]; then '
         f'echo "locked $who $until"; exit 75; fi; echo {mine} $(($(date +%s) + {seconds})) >{PATH}'
     )
 

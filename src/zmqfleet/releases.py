@@ -83,7 +83,8 @@ def _release(fleet: Fleet, service: Service) -> Release:
     variables = fleet.hosts[fleet.builder].variables
     recipe = (ROLES / "zmq_build" / "files" / "zmq-build").read_bytes()
     settings = {name: value for name, value in sorted(variables.items()) if name in _BUILD_VARIABLES}
-    inputs = [archive.data, recipe, package.encode(), repr(settings).encode()]
+    # another build host has another compiler and other libraries, and so makes other bytes of the same sources
+    inputs = [archive.data, recipe, package.encode(), repr(settings).encode(), fleet.builder.encode()]
     digest = hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in inputs)).hexdigest()
     return Release(
         service.name, digest[:_ID], _stored(fleet, service, digest), archive=archive, package=package

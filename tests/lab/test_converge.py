@@ -125,6 +125,37 @@ def test_a_host_that_is_down_fails_the_run_and_no_other_host(lab: Lab, engine: s
     assert lab.drift() == set()
 
 
+@pytest.fixture
+def cut_off_when_started(lab: Lab) -> Iterator[None]:
+    """broker1 hears and says nothing more from the moment in which its service is started."""
+    mute = "table inet mute { chain in { type filter hook input priority -300; policy drop; }; }"
+    unit = "/run/systemd/system/quotes.service.d"
+    lab.sh(
+        "broker1",
+        f"echo '{mute}' >/run/mute.nft; systemctl stop quotes; mkdir {unit}; "
+        f'printf "[Service]\\nExecStartPre=+/usr/sbin/nft -f /run/mute.nft\\n" >{unit}/mute.conf; '
+        "systemctl daemon-reload",
+    )
+    try:
+        yield
+    finally:
+        lab.inside("broker1", f"nft delete table inet mute; rm -r {unit}; systemctl daemon-reload")
+        lab.converge("pyinfra")
+
+
+@both_engines
+def test_a_host_that_is_cut_off_meanwhile_fails_and_no_other_host(
+    lab: Lab, cut_off_when_started: None, engine: str
+) -> None:
+    lab.sh("gateway1", "systemctl stop quotes-client")
+    done = lab.engine(engine)
+    assert done.status not in (0, 2)
+    named = {"pyinfra": r"\[broker1\].*[Ee]rror", "ansible": r"broker1 .*unreachable=1 "}[engine]
+    assert re.search(named, done.output)
+    assert "Traceback" not in done.output
+    assert lab.sh("gateway1", "systemctl is-active quotes-client") == "active\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "environment", "message"),
     [

@@ -138,6 +138,10 @@ class Lab:
         assert done.returncode == 0 or not check, f"{host}: {command}: {done.stderr}"
         return done.stdout
 
+    def inside(self, host: str, command: str) -> None:
+        """A shell command on a host that cannot be reached by ssh, run by root."""
+        podman("exec", f"{Paths(ROOT, self.name).prefix}-{host}", "sh", "-c", command, check=True)
+
     def started(self) -> dict[str, str]:
         """When each unit of ours was started, by host."""
         show = "systemctl show -p Id -p ActiveEnterTimestampMonotonic -p MainPID 'quotes*' zmqfleet-firewall"

@@ -23,7 +23,9 @@ from zmqfleet.converge import (
     Actions,
     Answer,
     Ask,
+    Attempt,
     Execute,
+    Failure,
     HostError,
     HostRun,
     Install,
@@ -98,7 +100,9 @@ class ModelHost:
     loaded: dict[str, bytes] = field(default_factory=dict)  # unit files as systemd has read them
     processes: dict[str, Process] = field(default_factory=dict)
     broken: set[str] = field(default_factory=set)  # programs, by path, that do not run
+    deaf: set[str] = field(default_factory=set)  # programs that run, and do not listen
     kept: dict[str, dict[str, Node]] = field(default_factory=dict)
+    yielded: dict[str, list[str]] = field(default_factory=dict)
 
     # --- what is read
 
@@ -195,6 +199,12 @@ class ModelHost:
                 self._touch(one.path, mode=one.mode, owner=one.owner, group=one.group)
             case Execute(command):
                 self._execute(fleet, command)
+            case Attempt(command):
+                try:
+                    self._execute(fleet, command)
+                except Failed as error:
+                    return Answer(False, "", str(error))
+                return Answer(True, "", "")
             case Warn():
                 pass
         return None
@@ -221,6 +231,8 @@ class ModelHost:
             case ("rm", "-rf" | "-f", "--", *paths):
                 for path in paths:
                     self._remove(path)
+            case ("usermod", "-g", user, "-G", "", _):
+                self.users[user] = f"{self.users[user].rpartition(':')[0]}:{user}"
             case ("chown", owner, *paths):
                 for path in paths:
                     self._touch(path, owner=owner.split(":")[0], group=owner.split(":")[1])
@@ -238,7 +250,9 @@ class ModelHost:
                 self.processes.pop(unit, None)
             case ("sh", "-c", script, user) if "userdel" in script:
                 self.users.pop(user, None)
-            case ("sh", "-c", sweep) if sweep.startswith("find /etc/zmqfleet "):
+            case ("sh", "-c", script) if script.startswith(
+                ("find /etc/zmqfleet ", "for _ in 1 2 3 4 5 6; do set --")
+            ):
                 pass  # files are replaced at once here, so nothing is left of a run that was cut off
             case ("sh", "-c", _, _cause):
                 pass  # a condition, which holds
@@ -249,16 +263,17 @@ class ModelHost:
                     key = f"{self.name}-{self.keys}-".ljust(40, "k").encode()
                     self._put(f"{directory}/curve.key_secret", "regular file", key, "400", "root", "root")
                     self._put(f"{directory}/curve.key", "regular file", key, "644", "root", "root")
-            case ("runuser", "-u", user, "--", tool, service, number, archive, _package):
+            case ("runuser", "-u", user, "--", tool, service, number, archive, _package, *_):
                 self._program(tool)
                 if f"/var/lib/zmqfleet/sources/{archive}.tar" not in self.paths or user not in self.users:
                     raise Failed(f"{service}: no sources, or no user {user}")
                 where = f"/var/lib/zmqfleet/artifacts/{service}/{number}"
                 self._put(where, "directory", b"", "755", user, user)
                 self._put(f"{where}/{service}", "regular file", number.encode(), "755", user, user)
-            case (tool, "--yield", other, _unit):
+            case (tool, "--yield", other, unit):
                 self._program(tool)
                 self.processes.pop(other, None)
+                self.yielded.setdefault(unit, []).append(other)
             case (tool, "--keep", kept, unit, *paths):
                 self._program(tool)
                 if kept not in self.paths and unit in self.processes:
@@ -294,18 +309,33 @@ class ModelHost:
         if unit not in self.loaded:
             raise Failed(f"{unit}: has no file")
         self.enabled.add(unit)
+        if kept and kept not in self.paths:
+            self.kept[kept] = {}
+            self._put(kept, "directory", b"", "700", "root", "root")
         if self._start(unit, tuple(map(int, ports))):
             if kept:
                 self._remove(kept)
+            self.yielded.pop(unit, None)
             return
-        if kept in self.paths:
+        if self.kept.get(kept):
             for path, node in self.kept[kept].items():
-                self.paths[path] = replace(node, changed=self.clock)
+                data = node.data
+                if path.endswith("/endpoints.json"):
+                    before, now = json.loads(data), json.loads(self.paths[path].data)
+                    data = json.dumps(
+                        {**before, "connects": {**before["connects"], **now["connects"]}}
+                    ).encode()
+                self.paths[path] = replace(node, data=data, changed=self.clock)
             self.clock += 1
             self._reload()
             before = json.loads(self.paths[posixpath.dirname(kept) + "/endpoints.json"].data)["binds"]
             if self._start(unit, tuple(_port(one["endpoint"]) for one in before.values())):
                 self._remove(kept)
+        elif unit in self.yielded:
+            self.processes.pop(unit, None)
+        for other in self.yielded.pop(unit, ()):
+            text = self.paths[f"/etc/zmqfleet/{other.removesuffix('.service')}/endpoints.json"].data
+            self._start(other, tuple(_port(one["endpoint"]) for one in json.loads(text)["binds"].values()))
         raise Failed(f"{unit}: does not stay up")
 
     def _start(self, unit: str, ports: tuple[int, ...]) -> bool:
@@ -331,8 +361,8 @@ class ModelHost:
             or taken & set(ports)
         ):
             return False
-        self.processes[unit] = Process(self.clock, exe, ports)
-        return True
+        self.processes[unit] = Process(self.clock, exe, () if exe in self.deaf else ports)
+        return exe not in self.deaf
 
     def _resolve(self, path: str) -> str:
         directory, name = posixpath.split(path)
@@ -340,6 +370,14 @@ class ModelHost:
         if link and link.kind == "symbolic link":
             directory = posixpath.join(posixpath.dirname(directory), link.data.decode())
         return posixpath.join(directory, name)
+
+    def open_to(self, port: int) -> set[str]:
+        """The addresses that the table lets through to a port."""
+        if f"tcp dport {port} counter reject" not in self.table:
+            return {"everybody"}
+        names = re.findall(rf"tcp dport {port} ip saddr @(\S+) accept", self.table)
+        sets = dict(re.findall(r"set (\S+) \{.*?elements = \{ (.*?) \}", self.table, re.DOTALL))
+        return {address for name in names for address in sets[name].split(", ")}
 
     def unprotected(self) -> list[int]:
         """Ports of processes for which the table has no rule."""
@@ -414,7 +452,7 @@ class Engine:
 
     def read(self, fleet: Fleet) -> dict[str, HostRun]:
         """Reads all hosts, then plans each with what the others have shown."""
-        failed: dict[str, str] = {}
+        failed: dict[str, Failure] = {}
         runs = {name: HostRun(fleet, name, HOLDER, failed, is_whole=True) for name in fleet.hosts}
         for look in (lambda run: run.read(), lambda run: run.look_again()):
             for run in runs.values():

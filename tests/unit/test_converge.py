@@ -64,9 +64,12 @@ def test_nothing_is_placed_before_lock_others_look_and_manifest(fleet: Fleet, mo
         "make /etc/zmqfleet",
         "put /etc/zmqfleet/manifest",
         "sh",
-        "install 1",
+        "sh",
     ]
-    sweep = done[5]
+    assert words(done[7]) == "install 1"
+    sweep, packages = done[5:7]
+    assert isinstance(packages, Execute)
+    assert "dpkg --force-confdef --force-confold --configure -a" in packages.command[2]
     assert isinstance(sweep, Execute)
     assert all(
         left in sweep.command[2] for left in (".ansible_tmp*", "'.*.new'", "/home/*/.zmqfleet-uploads")

@@ -15,6 +15,7 @@ from host_model import Cut, Engine, ModelHost, Modelled
 from team_project import Project, fleet_of
 
 from zmqfleet import desired, render
+from zmqfleet.capabilities import firewall
 from zmqfleet.fleet import Fleet
 from zmqfleet.fleet.model import ETC
 from zmqfleet.resources import NOLOGIN
@@ -67,7 +68,7 @@ class Team:
         one = chance.choice(self.services)
         host = chance.choice(list(self.hosts))
         match chance.choice(
-            ["shuffle", "rename", "move", "drop", "add", "port", "groups", "host", "env", "swap"]
+            ["shuffle", "rename", "move", "drop", "add", "port", "groups", "host", "env", "swap", "allow"]
         ):
             case "shuffle":
                 chance.shuffle(self.services)
@@ -83,6 +84,10 @@ class Team:
                 self.services.append(self.service("zeta"))
             case "port":
                 chance.choice(one["endpoints"])["port"] = chance.randint(5000, 5006)
+            case "allow":
+                chance.choice(one["endpoints"])["allow"] = chance.sample(
+                    [*GROUPS, "builders"], chance.randint(1, 2)
+                )
             case "groups" if host != "builder1":
                 self.hosts[host] = chance.sample(GROUPS, chance.randint(0, 2))
             case "host" if host != "builder1":
@@ -119,8 +124,33 @@ def next_of(team: Team, hosts: Mapping[str, ModelHost]) -> tuple[Team, Fleet]:
             return new, found
 
 
-def protected(host: ModelHost) -> None:
-    assert host.unprotected() == [], f"{host.name}: a process listens at a port without a rule"
+class Doorkeeper:
+    """Looks after each action who may reach a process: those whom its declaration allows, and once that is gone those
+    who could until then."""
+
+    def __init__(self) -> None:
+        self.fleet: Fleet | None = None
+        self.could: dict[tuple[str, str, int], set[str]] = {}
+
+    def of(self, fleet: Fleet) -> "Doorkeeper":
+        """The same, of another fleet."""
+        self.fleet = fleet
+        self.declared = {
+            (host, f"{rule.endpoint.partition('.')[0]}.service", rule.port): set(rule.peers)
+            for host in fleet.hosts
+            for rule in firewall.rules(fleet, host)
+        }
+        return self
+
+    def __call__(self, host: ModelHost) -> None:
+        assert host.unprotected() == [], f"{host.name}: a process listens at a port without a rule"
+        for unit, process in host.processes.items():
+            for port in process.ports:
+                who, now = (host.name, unit, port), host.open_to(port)
+                may = self.could.get(who, set()) | self.declared.get(who, set())
+                assert now <= may, f"{unit} at {port} of {host.name} is open to {now - may}"
+                if who in self.declared:
+                    self.could[who] = now
 
 
 def assert_converged(fleet: Fleet, hosts: dict[str, ModelHost]) -> None:
@@ -171,9 +201,10 @@ def test_one_run_is_enough_and_what_is_no_longer_declared_goes(
 ) -> None:
     team, fleet = first(random.Random(seed), project.root)
     hosts: dict[str, ModelHost] = {}
+    door = Doorkeeper()
     for _ in range(3):
         hosts = dict(modelled(fleet, hosts))
-        engine = Engine(hosts, check=protected)
+        engine = Engine(hosts, check=door.of(fleet))
         engine.run(fleet)
         assert engine.errors == {}
         assert engine.warnings == []
@@ -189,18 +220,19 @@ def test_a_run_that_was_cut_off_anywhere_is_made_good_by_the_next(
     chance = random.Random(seed)
     team, fleet = first(chance, project.root)
     hosts: dict[str, ModelHost] = {}
+    door = Doorkeeper()
     if chance.random() < 0.7:  # else the first run ever is cut off
         hosts = dict(modelled(fleet, hosts))
-        Engine(hosts).run(fleet)
+        Engine(hosts, check=door.of(fleet)).run(fleet)
         team, fleet = next_of(team, hosts)
     for most in (80, 20):
         hosts = dict(modelled(fleet, hosts))
         with contextlib.suppress(Cut):
-            Engine(hosts, check=protected, cut=chance.randint(0, most)).run(fleet)
+            Engine(hosts, check=door.of(fleet), cut=chance.randint(0, most)).run(fleet)
         if chance.random() < 0.4:  # people who see a run fail may change their minds
             team, fleet = next_of(team, hosts)
     hosts = dict(modelled(fleet, hosts))
-    engine = Engine(hosts, check=protected)
+    engine = Engine(hosts, check=door.of(fleet))
     engine.run(fleet)
     assert engine.errors == {}
     assert_converged(fleet, hosts)
@@ -211,17 +243,20 @@ def test_a_run_that_was_cut_off_anywhere_is_made_good_by_the_next(
 def test_each_action_may_be_the_last_of_a_run(project: Project, modelled: Modelled, seed: int) -> None:
     team, old = first(random.Random(seed), project.root)
     before = dict(modelled(old, {}))
-    Engine(before).run(old)
+    opened = Doorkeeper()
+    Engine(before, check=opened.of(old)).run(old)
     _, new = next_of(team, before)
     shutil.copytree(new.state, project.root / "state")
     for cut in range(1000):
         shutil.rmtree(new.state)
         shutil.copytree(project.root / "state", new.state)
         hosts = dict(modelled(new, copy.deepcopy(before)))
+        door = Doorkeeper()
+        door.could = dict(opened.could)
         try:
-            Engine(hosts, check=protected, cut=cut).run(new)
+            Engine(hosts, check=door.of(new), cut=cut).run(new)
         except Cut:
-            engine = Engine(hosts, check=protected)
+            engine = Engine(hosts, check=door)
             engine.run(new)
             assert engine.errors == {}, f"cut off after {cut} actions"
             assert_converged(new, hosts)

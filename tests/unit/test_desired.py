@@ -4,7 +4,7 @@ import copy
 import json
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -13,9 +13,10 @@ from team_project import CLIENT, GROUPS, SERVICE, Project, fleet_of
 
 from zmqfleet import desired
 from zmqfleet.capabilities import RETIRE, START
-from zmqfleet.converge import HostRun
+from zmqfleet.converge import Action, Execute, HostRun, Put
 from zmqfleet.desired import Change, Plan, parts
 from zmqfleet.fleet import Fleet, FleetError
+from zmqfleet.releases import release
 from zmqfleet.resources import Actual, Entry, File, Inline, Link, Made, Pending, Rule
 
 # what is placed for quotes on a broker, last first, without what others need there too
@@ -229,6 +230,47 @@ def test_an_endpoint_that_moves_to_another_port_is_another_rule(converged: Conve
     assert "set quotes_orders_v4" in during
 
 
+def test_a_port_of_two_rules_that_leave_is_open_to_those_alone_whom_both_allowed(
+    converged: Converged,
+) -> None:
+    converged.then({**CLIENT, "connects": []})
+    actual = converged.hosts["broker1"].actual(converged.fleet)
+    rule = {"capability": "firewall", "kind": "rule", "port": 5555}
+    for name, peers in {"other.a": ["192.0.2.4", "192.0.2.5"], "third.a": ["192.0.2.9", "192.0.2.4"]}.items():
+        actual.manifest.append({**rule, "name": f"{name} 5555", "endpoint": name, "peers": peers})
+    during = text(Plan(converged.fleet, "broker1", actual), "/etc/zmqfleet/firewall.nft", kept=True)
+    assert during.count("leaving_5555_v4 {") == 1
+    assert "set leaving_5555_v4 {\n\t\ttype ipv4_addr\n\t\telements = { 192.0.2.4 }\n" in during
+
+
+def test_what_a_rule_will_be_is_ours_to_say_when_it_is_in_force(converged: Converged) -> None:
+    """A run that failed before that must not open the port to more than it was, should the service go."""
+    orders = {**SERVICE["endpoints"][0], "allow": ["strangers"]}
+    converged.then({**SERVICE, "endpoints": [orders]}, {**CLIENT, "connects": []})
+
+    def peers(manifest: str | None) -> list[str]:
+        entries = [json.loads(line) for line in (manifest or "").splitlines()]
+        return next(entry["peers"] for entry in entries if entry["name"] == "quotes.orders 5555")
+
+    plan = converged.plan("broker1")
+    assert peers(plan.manifest) == []
+    assert peers(plan.final_manifest) == ["192.0.2.5"]
+    assert converged.run().errors == {}
+    assert peers(converged.hosts["broker1"].paths["/etc/zmqfleet/manifest"].data.decode()) == ["192.0.2.5"]
+
+
+def test_what_a_newer_version_has_placed_stays_in_the_manifest(converged: Converged) -> None:
+    manifest = converged.hosts["broker1"].paths["/etc/zmqfleet/manifest"]
+    policy = b'{"capability": "mac", "kind": "policy", "name": "quotes"}\n'
+    converged.hosts["broker1"].paths["/etc/zmqfleet/manifest"] = replace(
+        manifest, data=manifest.data + policy
+    )
+    converged.then({**CLIENT, "connects": []})
+    assert converged.run().errors == {}
+    assert policy in converged.hosts["broker1"].paths["/etc/zmqfleet/manifest"].data
+    assert converged.plan("broker1").forecast == []
+
+
 def test_what_still_listens_keeps_its_rule(converged: Converged) -> None:
     converged.then({**CLIENT, "connects": []})
     plan = converged.plan("broker1")
@@ -253,7 +295,7 @@ FOREIGN: dict[str, tuple[Callable[[Actual], Any], str, str]] = {
     "user": (
         lambda a: a.users.update(quotes="/home/quotes:/bin/bash:quotes"),
         "user quotes",
-        "home, shell and group /home/quotes:/bin/bash:quotes",
+        "home, shell and groups /home/quotes:/bin/bash:quotes",
     ),
     "file": (
         lambda a: a.paths.update({"/etc/zmqfleet/quotes/environment": entry("regular file", "644")}),
@@ -316,7 +358,7 @@ def test_what_is_ours_and_was_changed_is_put_right(converged: Converged) -> None
     plan = converged.plan("broker1")
     assert plan.refusals == []
     assert plan.forecast == [
-        "user quotes: home, shell and group /home/quotes:/bin/bash:quotes",
+        "user quotes: home, shell and groups /home/quotes:/bin/bash:quotes",
         "file /etc/zmqfleet/quotes/environment: mode 666",
         "unit quotes.service: runs with an earlier /etc/zmqfleet/quotes/environment",
     ]
@@ -510,12 +552,119 @@ def test_clients_of_a_server_that_does_not_start_stay_as_they_are(converged: Con
     path = "/etc/zmqfleet/quotes-client/endpoints.json"
     before = gateway.paths[path].data, gateway.processes["quotes-client.service"]
     engine = converged.run()
-    assert engine.errors == {"broker1": "quotes.service: does not stay up"}
+    assert engine.errors == {"broker1": "broker1: quotes.service: does not stay up"}
     assert {
         "quotes stays as it is on broker2: it did not start on broker1",
         "quotes-client stays as it is on gateway1: quotes did not start on broker1",
     } <= set(engine.warnings)
     assert (gateway.paths[path].data, gateway.processes["quotes-client.service"]) == before
+
+
+def test_clients_of_a_server_that_does_not_start_and_has_not_moved_go_on(converged: Converged) -> None:
+    converged.then({**SERVICE, "env": {"REGION": "eu-2"}}, {**CLIENT, "env": {"REGION": "eu-2"}})
+    first = converged.hosts["broker1"]
+    first.processes = Broken("quotes.service", first.processes)
+    engine = converged.run()
+    assert list(engine.errors) == ["broker1"]
+    assert converged.plan("gateway1").forecast == []
+
+
+def test_other_services_of_a_host_on_which_one_does_not_start_go_on(converged: Converged) -> None:
+    new = {**SERVICE, "name": "a-new", "endpoints": [{**SERVICE["endpoints"][0], "port": 5600}]}
+    converged.then(new, {**SERVICE, "env": {"REGION": "eu-2"}}, CLIENT)
+    host = converged.hosts["broker1"]
+    host.processes = Broken("a-new.service", host.processes)
+    before = host.processes["quotes.service"]
+    engine = converged.run()
+    assert engine.errors == {"broker1": "broker1: a-new.service: does not stay up"}
+    assert host.processes["quotes.service"] != before
+    assert b"eu-2" in host.paths["/etc/zmqfleet/quotes/environment"].data
+
+
+def test_what_goes_back_finds_the_servers_that_have_moved(converged: Converged) -> None:
+    moved = {**SERVICE["endpoints"][0], "port": 5755}
+    health = {**CLIENT["endpoints"][0], "port": 5577}
+    converged.then(
+        {**SERVICE, "endpoints": [moved, *SERVICE["endpoints"][1:]]}, {**CLIENT, "endpoints": [health]}
+    )
+    gateway = converged.hosts["gateway1"]
+    (converged.project.root / "src" / "main.go").write_text("package main\n\nfunc main() { x }\n")
+    converged.then(
+        {**SERVICE, "endpoints": [moved, *SERVICE["endpoints"][1:]]}, {**CLIENT, "endpoints": [health]}
+    )
+    gateway.broken.add(release(converged.fleet, converged.fleet.services["quotes-client"]).on_host)
+    engine = converged.run()
+    assert list(engine.errors) == ["gateway1"]
+    told = json.loads(gateway.paths["/etc/zmqfleet/quotes-client/endpoints.json"].data)
+    assert {peer["endpoint"] for peer in told["connects"]["quotes.orders"]} == {
+        "tcp://192.0.2.1:5755",
+        "tcp://192.0.2.2:5755",
+    }
+    assert told["binds"]["health"]["endpoint"] == "tcp://127.0.0.1:5567"
+    assert gateway.processes["quotes-client.service"].ports == (5567,)
+
+
+def test_a_first_release_that_does_not_listen_fails_again_each_time(new: Converged) -> None:
+    host = new.hosts["broker1"]
+    host.deaf.add(release(new.fleet, new.fleet.services["quotes"]).on_host)
+    for _ in range(2):
+        assert "broker1" in new.run().errors
+        assert new.plan("broker1").forecast == ["unit quotes.service: was not proven to run"]
+    host.deaf.clear()
+    assert new.run().errors == {}
+    assert new.plan("broker1").forecast == []
+
+
+def test_a_new_service_that_does_not_run_gives_back_the_port_that_it_was_to_have(
+    converged: Converged,
+) -> None:
+    moved = {**SERVICE["endpoints"][0], "port": 5755}
+    taker = {**SERVICE, "name": "a-taker", "endpoints": [SERVICE["endpoints"][0]]}
+    converged.then(
+        {**SERVICE, "endpoints": [moved, *SERVICE["endpoints"][1:]]}, taker, {**CLIENT, "connects": []}
+    )
+    host = converged.hosts["broker1"]
+    host.broken.add(release(converged.fleet, converged.fleet.services["a-taker"]).on_host)
+    for _ in range(2):
+        engine = converged.run()
+        assert "broker1" in engine.errors
+        assert "quotes.service" in host.processes
+    host.broken.clear()
+    assert converged.run().errors == {}
+    assert converged.plan("broker1").forecast == []
+
+
+def test_a_link_in_place_of_a_file_goes_before_the_file_is_written(converged: Converged) -> None:
+    host = converged.hosts["broker1"]
+    path = "/etc/zmqfleet/quotes/environment"
+    host._put(path, "symbolic link", b"/somewhere", "777", "root", "root")
+    done: list[Action] = []
+    original = host.do
+    host.do = lambda fleet, action: (done.append(action), original(fleet, action))[1]  # type: ignore[method-assign]
+    assert converged.run().errors == {}
+    places = [place for place, one in enumerate(done) if isinstance(one, Put) and one.file.path == path]
+    assert done[places[0] - 1] == Execute(("rm", "-f", "--", path))
+
+
+def test_a_user_loses_groups_that_are_not_its_own(converged: Converged) -> None:
+    host = converged.hosts["broker1"]
+    host.users["quotes"] += " sudo"
+    assert converged.run().errors == {}
+    assert host.users["quotes"] == "/opt/zmqfleet/quotes:/usr/sbin/nologin:quotes"
+    host.users["quotes"] += ":uid-0"
+    assert "user quotes is root by its number: remove it there" in converged.plan("broker1").refusals
+
+
+def test_an_allow_list_spares_nobody_whose_name_only_begins_like_that_of_a_host_without_a_key(
+    converged: Converged,
+) -> None:
+    (converged.fleet.state / "curve" / "gateway1" / "quotes-client.pub").unlink()
+    fleet = converged.then(SERVICE, CLIENT)
+    clients = "/etc/zmqfleet/quotes/clients"
+    for name in ("gateway1.old-name", "gateway1.example.probe"):
+        converged.hosts["broker1"]._put(f"{clients}/{name}.key", "regular file", b"", "644", "root", "root")
+    plan = Plan(fleet, "broker1", converged.hosts["broker1"].actual(fleet))
+    assert f"directory {clients}: holds gateway1.example.probe.key" in plan.forecast
 
 
 def test_services_that_hand_ports_to_each_other_stay_together(converged: Converged) -> None:

@@ -64,6 +64,12 @@ def test_services_of_one_module_share_a_source_archive(project: Project) -> None
     assert again.name != one.archive.name
 
 
+def test_another_build_host_makes_another_release(project: Project) -> None:
+    before = quotes(project).id
+    project.hosts.write_text(project.hosts.read_text().replace("builder1", "builder2"))
+    assert quotes(project).id != before
+
+
 def test_what_the_build_host_shows_is_learnt_once(project: Project) -> None:
     found = load(project)
     one = release(found, found.services["quotes"])

@@ -82,9 +82,9 @@ regular file|400|root|root|1795269100.000000000|/etc/q/curve.key_secret
 regular file|644|root|root|1795269100.000000000|/etc/q/curve.key
 quotes|some key
 == zmqfleet generations
-/opt/q/releases|
-/opt/q/releases|1
-/opt/q/releases|0
+/opt/q/releases|yes|
+/opt/q/releases|yes|1
+/opt/q/releases|yes|0
 == zmqfleet rule
 5555|quotes.service|quotes
 22||sshd
@@ -152,9 +152,9 @@ def test_nothing_differs_where_all_is_as_declared() -> None:
         ("installed|golang-1.19-go", "installed|golang-1.24-go", "go", "missing"),
         ("release\n12", "release\n11", "go", "missing"),
         ("quotes:/opt/q:/usr/sbin/nologin:quotes\n", "", "quotes", "missing"),
-        ("q:/usr/sbin/nologin", "q:/bin/bash", "quotes", "home, shell and group /opt/q:/bin/bash:quotes"),
-        (":/opt/q:", ":/home/q:", "quotes", "home, shell and group /home/q:/usr/sbin/nologin:quotes"),
-        ("nologin:quotes", "nologin:users", "quotes", "home, shell and group /opt/q:/usr/sbin/nologin:users"),
+        ("q:/usr/sbin/nologin", "q:/bin/bash", "quotes", "home, shell and groups /opt/q:/bin/bash:quotes"),
+        (":/opt/q:", ":/home/q:", "quotes", "home, shell and groups /home/q:/usr/sbin/nologin:quotes"),
+        ("nologin:quotes", "nologin:users", "quotes", "home, shell and groups /opt/q:/usr/sbin/nologin:users"),
         ("quotes:/opt/q:/usr/sbin/nologin:quotes", "quotes:a group without a user", "quotes",
          "is a group without a user"),
         ("directory|755|root|root|1795269100.000000001", "directory|777|root|root|1", "/etc/q", "mode 777"),
@@ -180,8 +180,8 @@ def test_nothing_differs_where_all_is_as_declared() -> None:
          "||/opt/q/current\n", "/opt/q/current", "missing"),
         ("symbolic link|777|root|root|1795269100.000000000|/opt/q/current\nreleases/1",
          "directory|755|root|root|1|/opt/q/current\n", "/opt/q/current", "is a directory"),
-        ("quotes|some key\n", "", "quotes", "missing, or its secret is not root's alone"),
-        ("/opt/q/releases|0\n", "/opt/q/releases|0\n/opt/q/releases|x\n", "/opt/q/releases", "1 more than 2"),
+        ("quotes|some key\n", "", "quotes", "missing, or not root's alone"),
+        ("/opt/q/releases|yes|0\n", "/opt/q/releases|yes|0\n/opt/q/releases|yes|x\n", "/opt/q/releases", "1 to go"),
         ("step\ndigest|ruleset in the kernel\n", "step\n", "ruleset in the kernel", "to be done"),
         ("LoadState=loaded", "LoadState=not-found", "quotes.service", "missing"),
         ("=/etc/systemd/system/quotes", "=/lib/systemd/system/quotes", "quotes.service",
@@ -226,7 +226,7 @@ def test_a_process_is_older_than_what_was_placed_in_the_same_second() -> None:
 def test_a_blank_host_lacks_all_of_it() -> None:
     assert differences(Actual(release="12")) == {
         **{one.name: "missing" for one in (NEEDED, GO, PLAIN, EXACT, FILE, LISTED, BINARY, LINK, UNIT)},
-        "quotes": "missing, or its secret is not root's alone",
+        "quotes": "missing, or not root's alone",
         "ruleset in the kernel": "to be done",
     }
     assert USER.differs(Actual()) == "missing"
@@ -267,6 +267,68 @@ def test_generations_in_use_stay_whatever_their_age() -> None:
     assert KEPT.commands(found, False) == [
         ("rm", "-rf", "--", "/opt/q/releases/4", "/opt/q/releases/3", "/opt/q/releases/2")
     ]
+
+
+def test_what_is_left_of_a_generation_is_none_and_goes(tmp_path: Path) -> None:
+    for name in ("1", "2", "3", "new"):
+        (tmp_path / name).mkdir()
+    for name in ("1", "3"):
+        (tmp_path / name / "q").write_text("x")
+    one = Generations(str(tmp_path), 2, ("new",), "q")
+    done = subprocess.run(
+        ["sh", "-c", resources.read([one], "/nowhere")], capture_output=True, text=True, check=True
+    )
+    found = resources.parse(done.stdout.splitlines())
+    assert sorted(found.generations[str(tmp_path)]) == ["1", "3"]
+    surplus = one.surplus(found)
+    assert len(surplus) == 2
+    assert f"{tmp_path}/2" in surplus, "what failed to be placed"
+    assert f"{tmp_path}/new" not in surplus, "what is being placed"
+
+
+def test_what_is_from_the_future_starts_no_unit_anew() -> None:
+    assert UNIT.restart(actual("1795269190.400000000|/etc/q/a", "1795269200.400000000|/etc/q/a")) == (
+        "runs with an earlier /etc/q/a"
+    )
+    assert UNIT.restart(actual("1795269190.400000000|/etc/q/a", "1795269400.400000000|/etc/q/a")) == ""
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        '"endpoint": "a.b", "port": 5555, "peers": ["nonsense"]',
+        '"endpoint": "a.b", "port": 5555, "peers": [{{}}]',
+        '"endpoint": "a.b", "port": true, "peers": []',
+        '"endpoint": "a.b", "port": 0, "peers": []',
+        '"endpoint": "a {{ }}", "port": 5555, "peers": []',
+    ],
+)
+def test_a_rule_of_a_manifest_that_can_be_none_is_refused(entry: str) -> None:
+    with pytest.raises(resources.ReadError, match="of manifest: "):
+        actual('"endpoint": "a.b", "port": 5555, "peers": []', entry)
+
+
+def test_a_user_in_other_groups_or_with_roots_number_is_told() -> None:
+    user = User("q", "/opt/q")
+    for found, why in {
+        "/opt/q:/usr/sbin/nologin:q": "",
+        "/opt/q:/usr/sbin/nologin:q sudo": "home, shell and groups /opt/q:/usr/sbin/nologin:q sudo",
+        "/opt/q:/usr/sbin/nologin:q:uid-0": "home, shell and groups /opt/q:/usr/sbin/nologin:q:uid-0",
+    }.items():
+        known = Actual(users={"q": found})
+        assert (user.differs(known), user.is_root(known)) == (why, found.endswith("0"))
+
+
+def test_a_user_is_read_with_all_groups_and_roots_number() -> None:
+    done = subprocess.run(
+        ["sh", "-c", resources.read([User("root", "/root")], "/nowhere")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    read = resources.parse(done.stdout.splitlines()).users["root"]
+    assert read.startswith("/root:")
+    assert read.endswith("root:uid-0")
 
 
 def test_a_unit_is_started_anew_only_for_a_reason() -> None:

@@ -55,9 +55,11 @@ def _narrowed(rule: Rule, leaving: Sequence[Rule]) -> Rule:
 
 
 def _kept(declared: Sequence[Rule], leaving: Sequence[Rule]) -> list[Rule]:
-    """Rules of ports that a process may still listen on stay as they are, unless the port is another's now."""
-    taken = {rule.port for rule in declared}
-    return [Rule("leaving", rule.port, rule.peers) for rule in leaving if rule.port not in taken]
+    """Ports that a process may still listen on stay open to those alone whom each of their rules allowed, unless the
+    port is another's now."""
+    ports = {rule.port for rule in leaving} - {rule.port for rule in declared}
+    by_port = {port: [set(rule.peers) for rule in leaving if rule.port == port] for port in sorted(ports)}
+    return [Rule("leaving", port, tuple(sorted(set.intersection(*peers)))) for port, peers in by_port.items()]
 
 
 def ruleset(found: Sequence[Rule]) -> str:

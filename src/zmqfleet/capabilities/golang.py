@@ -32,8 +32,11 @@ def parts(fleet: Fleet, host: str, leaving: Sequence[Rule]) -> Iterator[Part]:
     version, arch = variables["golang_version"], variables["golang_arch"]
     bootstrap = tuple((key, str(name)) for key, name in variables["golang_bootstrap_packages"].items())
     install = script("golang", "golang-toolchain")
+    found = settings(variables)
+    # a URL may hold a password
+    secret = any("@" in value for value in found.values())
     environment = File(
-        f"{ETC}/go.env", Inline.text(render("golang", "go.env.j2", {"_golang_env": settings(variables)}))
+        f"{ETC}/go.env", Inline.text(render("golang", "go.env.j2", {"_golang_env": found}), secret=secret)
     )
     toolchain = Step(
         f"Go toolchain {version}",

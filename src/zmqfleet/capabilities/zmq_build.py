@@ -31,7 +31,7 @@ def parts(fleet: Fleet, host: str, leaving: Sequence[Rule]) -> Iterator[Part]:
     builds = [resource for one in releases for resource in _build(one, tool.path)]
     yield Part("zmq_build", INSTALL, (User(BUILDER, BUILD), *directories, tool, *sources, *builds))
     keep = fleet.hosts[host].variables["zmq_service_releases_kept"]
-    kept = [Generations(_products(one), keep, (one.id,)) for one in releases]
+    kept = [Generations(_products(one), keep, (one.id,), one.service) for one in releases]
     archived = Generations(
         f"{BUILD}/sources", keep * max(1, len(archives)), tuple(f"{name}.tar" for name in archives)
     )
@@ -48,6 +48,13 @@ def _build(one: Release, tool: str) -> Iterator[Resource]:
     check = f"test -x {binary}"
     if one.sha256:
         check += f" && echo {one.sha256}'  '{binary} | sha256sum --check --status"
-    command = (tool, one.service, one.id, one.archive.name, one.package)
+    command = (
+        tool,
+        one.service,
+        one.id,
+        one.archive.name,
+        one.package,
+        *([one.sha256] if one.sha256 else []),
+    )
     yield Step(f"build of {one.service} {one.id}", check, command, user=BUILDER)
     yield File(one.on_builder, Made(), "755", BUILDER, BUILDER, released=True)

@@ -1,5 +1,6 @@
 """ZeroMQ services: user, key, releases, allow-list, configuration, sandboxed unit."""
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -35,7 +36,7 @@ def parts(fleet: Fleet, host: str, leaving: Sequence[Rule]) -> Iterator[Part]:
         yield _configure(fleet, host, service)
         yield _start(fleet, host, service)
         keep = fleet.hosts[host].variables["zmq_service_releases_kept"]
-        kept = Generations(f"{service.opt}/releases", keep, (release(fleet, service).id,))
+        kept = Generations(f"{service.opt}/releases", keep, (release(fleet, service).id,), service.name)
         yield Part("zmq_service", RETIRE, (kept,), service.name)
 
 
@@ -79,7 +80,13 @@ def _clients(fleet: Fleet, host: str, service: Service) -> tuple[Directory | Fil
         )
     names = tuple(file.path.rpartition("/")[2] for file in files)
     spared = tuple(
-        sorted({f"{one.host}." for one in fleet.clients(service, host) if not fleet.public_key(one)})
+        sorted(
+            {
+                rf"{re.escape(one.host)}\.[^.]*\.key"
+                for one in fleet.clients(service, host)
+                if not fleet.public_key(one)
+            }
+        )
     )
     return Directory(f"{service.etc}/clients", only=names, spared=spared), *files
 

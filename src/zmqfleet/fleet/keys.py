@@ -5,7 +5,7 @@ the fleet, and a host with the key of another could pass for it (and CZMQ's allo
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 
 from zmqfleet.atomic import replacing
 from zmqfleet.fleet.model import ETC, Fleet, FleetError, Identity
@@ -18,8 +18,9 @@ def kept(fleet: Fleet, host: str) -> dict[str, str | None]:
     return {identity.name: fleet.public_key(identity) for identity in fleet.identities(host)}
 
 
-def learn(fleet: Fleet, host: str, shown: Mapping[str, str]) -> list[str]:
-    """Keeps the public keys, by name, that a host has shown; says of each that is another one than before, in words.
+def learn(fleet: Fleet, host: str, shown: Mapping[str, str], made: Container[str] = ()) -> list[str]:
+    """Keeps the public keys, by name, that a host has shown; says of each that is another one than before, and that
+    this run has not made, in words.
 
     Raises FleetError, and keeps none of them, if one is no key, or is not the host's.
     """
@@ -37,7 +38,7 @@ def learn(fleet: Fleet, host: str, shown: Mapping[str, str]) -> list[str]:
         f"{host}: its key {name} is {key} now, and was {before[name]}: if nobody has installed that host anew or "
         "removed the key, see who changed it"
         for name, key in new.items()
-        if before[name]
+        if before[name] and name not in made
     ]
 
 

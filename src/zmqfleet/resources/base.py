@@ -27,7 +27,7 @@ class Actual:
 
     release: str = ""  # of the distribution, the number before the dot
     packages: set[str] = field(default_factory=set)
-    users: dict[str, str] = field(default_factory=dict)  # home:shell:group
+    users: dict[str, str] = field(default_factory=dict)  # home:shell:groups, the first one's own
     paths: dict[str, Entry] = field(default_factory=dict)
     sha256: dict[str, str] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=dict)
@@ -35,6 +35,7 @@ class Actual:
     units: dict[str, dict[str, str]] = field(default_factory=dict)  # systemd's properties
     steps: dict[str, str] = field(default_factory=dict)  # those whose check holds, and what it printed
     generations: dict[str, list[str]] = field(default_factory=dict)  # newest first
+    broken: dict[str, list[str]] = field(default_factory=dict)  # those that do not hold what they should
     listeners: dict[int, str] = field(default_factory=dict)  # TCP port: unit of the process, or its name
     manifest: list[dict[str, Any]] = field(default_factory=list)  # what runs have placed
 

@@ -45,7 +45,7 @@ class Key(Commanded):
         return f"{self.directory}/curve.key"
 
     def differs(self, actual: Actual) -> str:
-        return "" if self.name in actual.keys else "missing, or its secret is not root's alone"
+        return "" if self.name in actual.keys else "missing, or not root's alone"
 
     def is_there(self, actual: Actual) -> bool:
         return self.name in actual.keys
@@ -58,9 +58,10 @@ class Key(Commanded):
 
     @classmethod
     def read(cls, items: Sequence["Key"]) -> str:
-        # a pair whose secret others may read does not count as one
+        # a pair whose secret others may read, or whose public key they may write, does not count as one
         pairs = "; ".join(
-            f'if [ "$(stat -c %a:%U:%G {shlex.quote(one.secret_file)})" = 400:root:root ]; then '
+            f'if [ "$(stat -c %a:%U:%G {shlex.quote(one.secret_file)})" = 400:root:root ] && '
+            f'[ "$(stat -c %a:%U:%G {shlex.quote(one.public_file)})" = 644:root:root ]; then '
             f"sed -n {shlex.quote(_PUBLIC.format(one.name))} {shlex.quote(one.public_file)}; fi"
             for one in items
         )

@@ -1,5 +1,6 @@
 """Directories, files and symbolic links."""
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +24,8 @@ def _differs(found: Entry | None, kind: str, mode: str, owner: str, group: str) 
 
 @dataclass(frozen=True)
 class Directory(Resource):
-    """A directory; an exact one holds the entries of `only` and nothing else but what begins with one of `spared`."""
+    """A directory; an exact one holds the entries of `only` and nothing else but what one of `spared`, regular
+    expressions, matches."""
 
     kind: ClassVar[str] = "directory"
     name: str
@@ -49,8 +51,12 @@ class Directory(Resource):
             return []
         known = {f"{self.path}/{name}" for name in self.only}
         inside = (path for path in actual.paths if path.rpartition("/")[0] == self.path)
-        spared = tuple(f"{self.path}/{prefix}" for prefix in self.spared)
-        return sorted(path for path in inside if path not in known and not path.startswith(spared))
+        return sorted(
+            path
+            for path in inside
+            if path not in known
+            and not any(re.fullmatch(one, path.rpartition("/")[2]) for one in self.spared)
+        )
 
     def is_there(self, actual: Actual) -> bool:
         return self.path in actual.paths

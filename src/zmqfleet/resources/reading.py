@@ -76,6 +76,8 @@ def _take(section: str, line: str, actual: Actual, kinds: dict[str, type[Any]]) 
             isinstance(entry.get(key), kind) for key, kind in wanted.items()
         ):
             raise ValueError("no entry of a manifest")
+        if entry["kind"] == Rule.kind:
+            Rule.check(entry)
         actual.manifest.append(entry)
     elif section:
         if section not in kinds:

@@ -1,7 +1,9 @@
 """Rules of the host's firewall, as data: what places them is the table that is made of all of them."""
 
+import ipaddress
+import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -35,6 +37,16 @@ class Rule(Resource):
     def data(self) -> dict[str, Any]:
         """What a manifest has to know of it, so that it can stay until its process is gone."""
         return {"endpoint": self.endpoint, "port": self.port, "peers": list(self.peers)}
+
+    @classmethod
+    def check(cls, entry: Mapping[str, Any]) -> None:
+        """Raises ValueError if what a manifest says of a rule can be none."""
+        if isinstance(entry["port"], bool) or not 1 <= entry["port"] <= 65535:
+            raise ValueError("no port")
+        if not re.fullmatch(r"[a-z0-9._-]+", entry["endpoint"]):
+            raise ValueError("no endpoint")
+        for peer in entry["peers"]:
+            ipaddress.ip_address(str(peer))
 
     @classmethod
     def read(cls, items: Sequence["Rule"]) -> str:

@@ -9,6 +9,10 @@ from zmqfleet.resources.base import Actual, Resource
 
 NOLOGIN = "/usr/sbin/nologin"
 _GROUP = "a group without a user"
+_ROOT = ":uid-0"
+_REMOVE = (
+    '! getent passwd "$0" >/dev/null || userdel "$0" && { ! getent group "$0" >/dev/null || groupdel "$0"; }'
+)
 
 
 @dataclass(frozen=True)
@@ -25,14 +29,19 @@ class User(Resource):
             return "missing"
         if found == _GROUP:
             return f"is {_GROUP}"
-        return "" if found == f"{self.home}:{NOLOGIN}:{self.name}" else f"home, shell and group {found}"
+        return "" if found == f"{self.home}:{NOLOGIN}:{self.name}" else f"home, shell and groups {found}"
+
+    def is_root(self, actual: Actual) -> bool:
+        """Whether the host's user of this name has root's number."""
+        return actual.users.get(self.name, "").endswith(_ROOT)
 
     def is_there(self, actual: Actual) -> bool:
         return self.name in actual.users
 
     @classmethod
     def remove(cls, entry: Mapping[str, Any]) -> list[tuple[str, ...]]:
-        return [("sh", "-c", '! getent passwd "$0" >/dev/null || userdel "$0"', entry["name"])]
+        # userdel leaves a group that has other members
+        return [("sh", "-c", _REMOVE, entry["name"])]
 
     @classmethod
     def read(cls, items: Sequence["User"]) -> str:
@@ -40,7 +49,8 @@ class User(Resource):
         return (
             f"for name in {shlex.join([one.name for one in items])}; do "
             'if found=$(getent passwd "$name"); then '
-            'echo "$name:$(echo "$found" | cut -d: -f6,7):$(id -gn "$name")"; '
+            'echo "$name:$(echo "$found" | cut -d: -f6,7):$(id -Gn "$name")'
+            f'$([ "$(id -u "$name")" != 0 ] || echo {_ROOT})"; '
             f'elif getent group "$name" >/dev/null; then echo "$name:{_GROUP}"; fi; done'
         )
 
