@@ -14,7 +14,6 @@ from twins import differences
 from zmqfleet import locking
 
 BROKERS = ("broker1", "broker2")
-MAIN = "cmd/quotes/main.go"
 
 
 Twins = tuple[Lab, Lab]
@@ -43,10 +42,15 @@ def each(twins: Twins, what: Callable[[Lab, str], None]) -> None:
         assert differences(*twins, host) == []
 
 
-def change(team: Path, body: str) -> None:
-    """Another release of quotes: its main does this first."""
-    main = team / "examples" / "quotes" / MAIN
-    text = (ROOT / "examples" / "quotes" / MAIN).read_text()
+def main_of(root: Path, program: str = "quotes") -> Path:
+    """The main of one of the example's programs."""
+    return root / "examples" / "quotes" / "cmd" / program / "main.go"
+
+
+def change(team: Path, body: str, program: str = "quotes") -> None:
+    """Another release: its main does this first."""
+    main = main_of(team, program)
+    text = main_of(ROOT, program).read_text()
     main.write_text(text.replace("func main() {", f"func main() {{\n\t{body}", 1))
 
 
@@ -69,7 +73,7 @@ def test_a_failed_release_goes_back(twins: Twins, team: Path, body: str, reason:
     before = [serving(twin) for twin in twins]
     change(team, body)
     if "time." in body:
-        main = team / "examples" / "quotes" / MAIN
+        main = main_of(team)
         main.write_text(main.read_text().replace("import ", 'import "os"\nimport "time"\nimport ', 1))
 
     def fail(twin: Lab, engine: str) -> None:
@@ -143,6 +147,64 @@ def test_a_release_that_fails_gives_back_the_port_that_it_was_to_have(twins: Twi
     declared["zmq_services"] = variables()["zmq_services"]
     declare()
     each(twins, succeed)
+
+
+def test_what_goes_back_finds_its_servers_where_they_are_now(twins: Twins, team: Path) -> None:
+    """The servers' new release runs, at another port, and their client's does not."""
+    declared = variables()
+    quotes = declared["zmq_services"][0]
+    quotes["endpoints"] = [{**one, "port": one["port"] + 1000} for one in quotes["endpoints"]]
+    (team / "group_vars" / "all.yml").write_text(yaml.safe_dump(declared))
+    change(team, 'panic("broken client")', "quotes-client")
+
+    def fail(twin: Lab, engine: str) -> None:
+        failed = twin.engine(engine)
+        assert failed.status != 0
+        assert "panic: broken client" in failed.output
+        assert "quotes-client.service: runs as before" in failed.output
+
+    each(twins, fail)
+    for twin in twins:
+        assert twin.probe()[0] == 0
+        for port in (6555, 6556):
+            peers = twin.sh("gateway1", f"ss -Htn state established dport = :{port}").splitlines()
+            assert len(peers) == len(BROKERS), f"the client has not found quotes at {port}"
+    (team / "group_vars" / "all.yml").write_text(yaml.safe_dump(variables()))
+    change(team, "", "quotes-client")
+    each(twins, lambda twin, engine: twin.engine(engine).must_succeed())
+
+
+def test_a_first_release_that_fails_leaves_the_port_to_whom_it_was_to_have_it_from(
+    twins: Twins, team: Path
+) -> None:
+    declared = variables()
+    quotes = declared["zmq_services"][0]
+    shutil.copytree(team / "examples" / "quotes", team / "examples" / "archive")
+    build = {**quotes["build"], "source": "examples/archive"}
+    # its name comes first, so quotes has to yield
+    declared["zmq_services"].append({**quotes, "name": "archive", "build": build})
+    quotes["endpoints"] = [{**one, "port": one["port"] + 1000} for one in quotes["endpoints"]]
+    (team / "group_vars" / "all.yml").write_text(yaml.safe_dump(declared))
+    main = team / "examples" / "archive" / "cmd" / "quotes" / "main.go"
+    main.write_text(main.read_text().replace("func main() {", 'func main() {\n\tpanic("broken archive")', 1))
+
+    def fail(twin: Lab, engine: str) -> None:
+        for _ in range(2):
+            failed = twin.engine(engine)
+            assert failed.status != 0
+            assert "panic: broken archive" in failed.output
+            assert twin.sh("broker1", "systemctl is-active quotes") == "active\n"
+        assert any("archive.service" in change for _, change in twin.drift())
+
+    each(twins, fail)
+    (team / "group_vars" / "all.yml").write_text(yaml.safe_dump(variables()))
+
+    def mend(twin: Lab, engine: str) -> None:
+        twin.converge(engine)
+        assert twin.drift() == set()
+        assert twin.sh("broker1", "ls -d /etc/zmqfleet/archive", check=False) == ""
+
+    each(twins, mend)
 
 
 def test_old_releases_are_kept_to_a_number_and_that_which_ran_is_among_them(twins: Twins, team: Path) -> None:
