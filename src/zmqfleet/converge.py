@@ -217,7 +217,8 @@ class HostRun:
         if self.plan.changes(capability, phase):
             yield from self._begin()
             yield from self._place(self.plan.changes(capability, phase))
-            yield from self._pause()
+            # where a capability is used by itself nothing comes after it
+            yield from self._pause() if self.fleet.services else self.finish()
 
     def to_start(self, rolled: bool) -> dict[str, list[Change]]:
         """The changes of each service whose turn it is, in the order of their start: those that do not run, or,
@@ -409,7 +410,9 @@ class HostRun:
             if isinstance(resource, File) and isinstance(resource.content, Pending):
                 yield Warn(f"{self.host}: {resource.path}: {resource.content.why}")
                 continue
-            self._note(str(change))
+            if not change.is_consequence:
+                self.done.append(str(change))
+            self._touched = True
             yield from self._place_one(change)
 
     def _package(self, one: Package) -> str:
