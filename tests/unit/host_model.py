@@ -245,9 +245,11 @@ class ModelHost:
                 self.enabled.add(unit)
             case ("nft", "-f", path):
                 self._load(path)
-            case ("sh", "-c", _, unit) if unit.endswith(".service"):
-                self.enabled.discard(unit)
-                self.processes.pop(unit, None)
+            case ("sh", "-c", script, unit) if unit.endswith(".service"):
+                if 'disable "$0"' in script:
+                    self.enabled.discard(unit)
+                if 'stop "$0"' in script:
+                    self.processes.pop(unit, None)
             case ("sh", "-c", script, user) if "userdel" in script:
                 self.users.pop(user, None)
             case ("sh", "-c", script) if script.startswith(

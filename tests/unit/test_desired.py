@@ -13,7 +13,7 @@ from team_project import CLIENT, GROUPS, SERVICE, Project, fleet_of
 
 from zmqfleet import desired
 from zmqfleet.capabilities import RETIRE, START
-from zmqfleet.converge import Action, Execute, HostRun, Put
+from zmqfleet.converge import ROLL_OUT, Action, Execute, HostRun, Put
 from zmqfleet.desired import Change, Plan, parts
 from zmqfleet.fleet import Fleet, FleetError
 from zmqfleet.releases import release
@@ -665,6 +665,19 @@ def test_an_allow_list_spares_nobody_whose_name_only_begins_like_that_of_a_host_
         converged.hosts["broker1"]._put(f"{clients}/{name}.key", "regular file", b"", "644", "root", "root")
     plan = Plan(fleet, "broker1", converged.hosts["broker1"].actual(fleet))
     assert f"directory {clients}: holds gateway1.example.probe.key" in plan.forecast
+
+
+def test_who_hands_a_port_over_is_known_and_goes_last(converged: Converged) -> None:
+    assert [converged.plan(host).handed_over for host in converged.hosts] == [{}] * len(converged.hosts)
+    moved = {**SERVICE["endpoints"][0], "port": 5755}
+    taker = {**SERVICE, "name": "a-taker", "endpoints": [SERVICE["endpoints"][0]]}
+    converged.then({**SERVICE, "endpoints": [moved]}, taker, {**CLIENT, "connects": ["quotes.orders"]})
+    assert converged.plan("broker1").handed_over == {"a-taker": ["quotes"]}
+    run = Engine(converged.hosts).read(converged.fleet)["broker1"]
+    assert len(converged.fleet.turns) == 2
+    first, last = ({change.part.service for change in run.foreseen(ROLL_OUT, turn=turn) if isinstance(change, Change)}
+                   for turn in (0, 1))  # fmt: skip
+    assert (first, last) == (set(), {"a-taker", "quotes"})
 
 
 def test_services_that_hand_ports_to_each_other_stay_together(converged: Converged) -> None:
