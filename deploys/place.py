@@ -9,6 +9,7 @@ import io
 import os
 import shlex
 from collections.abc import Generator, Iterable, Iterator
+from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -80,7 +81,8 @@ def _follow(run: HostRun, actions: Actions) -> Commands:
         yield StringCommand(f"echo {shlex.quote(str(error))} >&2; exit 1")
     finally:
         if not succeeded:
-            _ask(locking.release(run.holder), _timeout=_ASK_SECONDS)
+            with suppress(HostError):  # one that cannot be reached keeps it until it lapses
+                _ask(locking.release(run.holder), _timeout=_ASK_SECONDS)
 
 
 def _do(actions: Actions) -> Commands:
