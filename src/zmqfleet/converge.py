@@ -304,7 +304,7 @@ class HostRun:
                 runs = True
             except _NotRunning as error:
                 self._errors[service] = str(error)
-                yield Warn(f"{self.host}: {error}")
+                yield Warn(f"{service} does not run on {self.host}: see why at the end; others go on")
             finally:
                 if not runs:
                     self.failed[service] = Failure(f"did not start on {self.host}", moved)

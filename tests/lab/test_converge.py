@@ -225,6 +225,25 @@ def test_a_process_of_other_bytes_is_restarted_with_the_declared(lab: Lab, engin
     assert lab.drift() == set()
 
 
+@both_engines
+def test_what_is_odd_on_a_host_is_mended_in_one_run(lab: Lab, engine: str) -> None:
+    """A user in others' groups, a link to a directory where a file was, packages of which the host died."""
+    environment, elsewhere = "/etc/zmqfleet/quotes/environment", "/srv/elsewhere"
+    lab.sh(
+        "broker1",
+        f"usermod -g nogroup -aG sudo quotes; mkdir {elsewhere}; ln -sfn {elsewhere} {environment}; "
+        "dpkg --purge --force-depends python3-zmq; dpkg-query -s hostname >/var/lib/dpkg/updates/0001; "
+        "chmod 666 /etc/zmqfleet/quotes/curve.key",
+    )
+    lab.converge(engine)
+    assert lab.drift() == set()
+    assert lab.sh("broker1", "id -Gn quotes") == "quotes\n"
+    assert (
+        lab.sh("broker1", f"stat -c %F {environment}; ls {elsewhere}; rmdir {elsewhere}") == "regular file\n"
+    )
+    assert lab.probe()[0] == 0
+
+
 @pytest.fixture
 def crashing(lab: Lab) -> Iterator[None]:
     """quotes of broker1 is ready at each start, and dies a second later."""
