@@ -81,7 +81,19 @@ class Host:
 
 
 class _Loader(_SafeLoader):
-    """Safe YAML that lets Ansible's own tags (!vault, !unsafe) pass as what they hold."""
+    """Safe YAML that lets Ansible's own tags (!vault, !unsafe) pass as what they hold. No key may be there twice: the
+    last one would win, and nobody would know."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value != "<<":
+                if (key.tag, key.value) in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"the key {key.value!r} is there twice", key.start_mark
+                    )
+                seen.add((key.tag, key.value))
+        return super().construct_mapping(node, deep)
 
 
 def _any_tag(loader: _Loader, _suffix: str, node: yaml.Node) -> Any:

@@ -347,6 +347,7 @@ def test_a_teams_own_variables_pass(project: Project) -> None:
         ("", "is empty"),
         ("# only a comment\n", "is empty"),
         ("- zmq_services\n", "holds a list, but a mapping"),
+        ("a: {b: 1, c: 2, b: 3}\n", ":1:17: not valid YAML: the key 'b' is there twice"),
     ],
 )
 def test_broken_file_is_refused(project: Project, text: str, message: str) -> None:
