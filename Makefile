@@ -1,7 +1,7 @@
 # The two ways in: `make demo` and `make test`. Both set up what they need on a fresh machine.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lint unit twins lab-tests packages molecule on-hosts test bench clean constraints lab-down
+.PHONY: help setup demo lint unit thorough twins lab-tests packages molecule on-hosts test bench clean constraints lab-down
 
 # Tools are started by name, also by each other; a Debian user's own PATH lacks the directories of iptables and nft.
 export PATH := $(CURDIR)/.venv/bin:$(PATH):/usr/sbin:/sbin
@@ -41,6 +41,9 @@ lint: setup  ## static checks
 unit: setup  ## tests that touch no host
 	pytest tests/unit tests/render
 
+thorough: setup  ## 10,000 projects with odd variables, where the unit tests try 300
+	pytest -q --hypothesis-profile=thorough tests/unit/test_hostile_variables.py -k any_project
+
 twins: setup  ## twin labs, one by each engine, compared: as provisioned, and after all that may happen to a fleet
 	@$(call as_root,pytest -p no:cacheprovider tests/parity tests/lifecycle)
 
@@ -58,7 +61,7 @@ $(SCENARIOS): molecule-%: setup
 
 # each has labs of its own, and waits for its hosts more than it computes
 on-hosts: setup
-	@$(MAKE) --no-print-directory $(TWO) twins lab-tests packages $(or $(SCENARIOS),$(error molecule/ has no scenario))
+	@$(MAKE) --no-print-directory $(TWO) twins lab-tests packages thorough $(or $(SCENARIOS),$(error molecule/ has no scenario))
 
 test: lint unit on-hosts  ## all checks; about 45 minutes
 	@echo 'make test: all passed'

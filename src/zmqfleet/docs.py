@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from zmqfleet import ROLES
-from zmqfleet.fleet.grammar import GRAMMARS
+from zmqfleet.fleet.grammar import grammars
 from zmqfleet.inventory import read_yaml
 
 _HEAD = """\
 # Variables
 
-<!-- Generated from roles/*/meta/argument_specs.yml by `python -m zmqfleet.docs`; change it there. -->
+<!-- Generated from roles/*/meta/argument_specs.yml and grammar.yml by `python -m zmqfleet.docs`; change it there. -->
 
 Plain YAML in `group_vars/all.yml` of the project, or wherever Ansible reads variables. Values are literal: a Jinja
 template is refused, because the fleet is read before any engine could render it. `zmqfleet validate` refuses what is
@@ -55,8 +55,8 @@ def _row(key: str, spec: Mapping[str, Any], path: str) -> str:
     if "choices" in spec:
         meaning += f" One of {', '.join(f'`{choice}`' for choice in spec['choices'])}."
     for what, where in (("Form", path), ("Form of a key", f"{path}.*"), ("Form of a value", f"{path}.=")):
-        if where in GRAMMARS:
-            meaning += f" {what}: {_text(GRAMMARS[where].words)}."
+        if where in grammars():
+            meaning += f" {what}: {_text(grammars()[where].words)}."
     return f"| `{key}` | {kind} | {default} | {meaning} |".replace("|  |", "| |")
 
 

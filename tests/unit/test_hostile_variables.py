@@ -16,6 +16,7 @@ from team_project import CLIENT, HOSTS, SERVICE, Project
 
 from zmqfleet import desired, inventory
 from zmqfleet.fleet import Fleet, validate
+from zmqfleet.fleet.grammar import grammars
 from zmqfleet.fleet.model import service_from
 from zmqfleet.fleet.schema import options
 from zmqfleet.inventory import Host
@@ -254,7 +255,6 @@ def test_many_problems_are_told_in_twenty_lines(project: Project) -> None:
 def test_every_text_has_a_grammar_or_choices() -> None:
     """But for what is any text: the values of a service's environment and of go.env, checked against all others."""
     free = {"golang_env.=", "zmq_services.env.="}
-    from zmqfleet.fleet.grammar import GRAMMARS
 
     def texts(path: str, spec: Variables) -> Iterator[str]:
         if spec.get("options"):
@@ -268,7 +268,7 @@ def test_every_text_has_a_grammar_or_choices() -> None:
     # checked as ports and addresses are, in words of their own
     elsewhere = {"zmq_services.endpoints.port", "zmq_services.endpoints.bind"}
     declared = {path for name, spec in options().items() for path in texts(name, spec)}
-    assert declared - free - elsewhere == set(GRAMMARS)
+    assert declared - free - elsewhere == set(grammars())
 
 
 # What is tried in place of any value: a canary is written where it becomes a command, even without a PATH.

@@ -1,13 +1,18 @@
 """What the values of variables may be, beside the types that the roles' argument_specs give.
 
-Values become arguments of commands, paths, lines of files and words on a terminal: what could be taken for anything
-else there is refused before any host is touched.
+A role's own forms are in its meta/grammar.yml, by the path of the variable, where `.*` are the keys and `.=` the values
+of a mapping whose keys are free. Values become arguments of commands, paths, lines of files and words on a terminal:
+what could be taken for anything else there is refused before any host is touched.
 """
 
+import functools
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-_NUMBER_OF_FILES = 1_073_741_816  # Linux: the most that fs.nr_open may be
+from zmqfleet import ROLES
+from zmqfleet.inventory import read_yaml
 
 
 @dataclass(frozen=True)
@@ -65,57 +70,28 @@ DNS_NAME = Grammar(
     rf"(?=.{{1,253}}\Z)(?!(.*\.)?[0-9]+\.?\Z){_LABEL}(\.{_LABEL})*\.?", "IP address and no name in DNS"
 )
 LOGIN = Grammar(r"[A-Za-z0-9_][A-Za-z0-9_.@\\+-]{0,99}", "name of a user")
-_PACKAGE = Grammar(
-    r"[a-z0-9][a-z0-9+.-]{0,99}", "name of a Debian package (lower case, digits, '+', '-' and '.')"
-)
-_MODULES = Grammar(r"[!-~]*", "list without blanks")
-_ENVIRONMENT = Grammar(r"[A-Za-z_][A-Za-z0-9_]{0,199}", "name of an environment variable")
-_INSIDE = Grammar(rf"\.|(\./)?{_PATH}(/{_PATH})*/?", "path inside the project (relative, without '..')")
-_ENDPOINT = r"[a-z][a-z0-9_-]{0,30}"
-# a name becomes a unit, a user (32 characters at most) and a directory
-_SERVICE = r"[a-z][a-z0-9-]{0,30}"
-
-# by the path of the variable; `.*` are the keys and `.=` the values of a mapping whose keys are free
-GRAMMARS: dict[str, Grammar | Span] = {
-    "golang_bootstrap_packages.*": Grammar(r"[0-9]{1,4}", "number of a Debian release"),
-    "golang_bootstrap_packages.=": _PACKAGE,
-    "golang_env.*": Grammar(r"[A-Z][A-Z0-9_]{0,99}", "name of a setting of Go's (upper case)"),
-    "golang_nosumdb": _MODULES,
-    "golang_private": _MODULES,
-    "golang_proxy": Grammar(r"[!-~]*", "list of URLs without blanks", secret=True),
-    "golang_sumdb": Grammar(r"[ -~]*", "name, or name and key, in ASCII"),
-    "golang_version": Grammar(
-        r"[0-9]{1,3}\.[0-9]{1,3}(\.[0-9]{1,3}|(rc|beta)[0-9]{1,3})?", "version of Go's, such as 1.25.4"
+# what roles have in common, by the word for it in their files
+_SHARED = {
+    "group": GROUP,
+    "package": Grammar(
+        r"[a-z0-9][a-z0-9+.-]{0,99}", "name of a Debian package (lower case, digits, '+', '-' and '.')"
     ),
-    "zeromq_build_packages": _PACKAGE,
-    "zeromq_packages": _PACKAGE,
-    "zmq_build_hosts": GROUP,
-    "zmq_probe_packages": _PACKAGE,
-    "zmq_service_releases_kept": Span(1, 1000),
-    "zmq_services.artifact.path": _INSIDE,
-    "zmq_services.artifact.sha256": Grammar(r"[0-9a-f]{64}", "SHA-256: 64 hexadecimal digits, lower case"),
-    "zmq_services.artifact.url": Grammar(r"https?://[!-.0-~]+/[!-~]*", "http or https URL", secret=True),
-    "zmq_services.build.package": Grammar(
-        r"\.(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*",
-        "package of the source; write '.' or a path such as './cmd/quotes'",
-    ),
-    "zmq_services.build.source": _INSIDE,
-    "zmq_services.connects": Grammar(
-        rf"{_SERVICE}\.{_ENDPOINT}", "endpoint of a service, such as quotes.orders"
-    ),
-    "zmq_services.endpoints.allow": GROUP,
-    "zmq_services.endpoints.name": Grammar(
-        _ENDPOINT, "safe name (a letter, then letters, digits, '-' and '_', lower case, 31 at most)"
-    ),
-    "zmq_services.env.*": _ENVIRONMENT,
-    "zmq_services.hosts": GROUP,
-    "zmq_services.limits.max_sockets": Span(1, 65535),
-    "zmq_services.limits.memory": Span(1, 16_777_216),
-    "zmq_services.limits.nofile": Span(1, _NUMBER_OF_FILES),
-    "zmq_services.name": Grammar(
-        _SERVICE, "safe unit and user name (a letter, then letters, digits and '-', lower case, 31 at most)"
-    ),
-    "zmq_services.requires_env": _ENVIRONMENT,
-    "zmq_services.unsafe_env": _ENVIRONMENT,
-    "zmq_services.rollout.batch": Span(1, 1_000_000),
+    "environment": Grammar(r"[A-Za-z_][A-Za-z0-9_]{0,199}", "name of an environment variable"),
+    "modules": Grammar(r"[!-~]*", "list without blanks"),
+    "path": Grammar(rf"\.|(\./)?{_PATH}(/{_PATH})*/?", "path inside the project (relative, without '..')"),
 }
+
+
+@functools.cache
+def grammars() -> Mapping[str, Grammar | Span]:
+    """All roles' forms and spans, by the path of the variable. Raises InventoryError."""
+    found: dict[str, Grammar | Span] = {}
+    for path in sorted(ROLES.glob("*/meta/grammar.yml")):
+        found |= {name: _one(entry) for name, entry in read_yaml(path).items()}
+    return found
+
+
+def _one(entry: str | Mapping[str, Any]) -> Grammar | Span:
+    if isinstance(entry, str):
+        return _SHARED[entry]
+    return Span(**entry) if "least" in entry else Grammar(**entry)

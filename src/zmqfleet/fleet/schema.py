@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from zmqfleet import ROLES
-from zmqfleet.fleet.grammar import GRAMMARS, Grammar, Span, shown
+from zmqfleet.fleet.grammar import Grammar, Span, grammars, shown
 from zmqfleet.inventory import read_yaml
 
 _TYPES: dict[str, tuple[type, str]] = {
@@ -53,7 +53,7 @@ def check(value: Any, spec: Mapping[str, Any], at: str) -> list[tuple[str, str]]
 
 
 def _check(value: Any, spec: Mapping[str, Any], at: str, path: str) -> list[tuple[str, str]]:
-    """`path` is that of `at` in GRAMMARS."""
+    """`path` is that of `at` in the grammars."""
     expected, words = _TYPES[spec["type"]]
     if not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool):
         return [(at, f"must be {words}, not {_kind(value)}")]
@@ -62,7 +62,7 @@ def _check(value: Any, spec: Mapping[str, Any], at: str, path: str) -> list[tupl
             return [(at, f"unknown value {shown(value)}; {nearest(value, spec['choices'])}")]
         return [(at, problem) for problem in (_text(value, path),) if problem]
     if isinstance(value, int):
-        span = GRAMMARS.get(path)
+        span = grammars().get(path)
         return (
             [(at, problem) for problem in (span.problem(value),) if problem] if isinstance(span, Span) else []
         )
@@ -85,7 +85,7 @@ def _text(value: str, path: str) -> str:
         return "must be one line of printable text"
     if len(value) > _LONGEST:
         return f"is longer than {_LONGEST} characters"
-    grammar = GRAMMARS.get(path)
+    grammar = grammars().get(path)
     return grammar.problem(value) if isinstance(grammar, Grammar) else ""
 
 
