@@ -31,6 +31,7 @@ from zmqfleet.resources import (
     User,
     parse,
 )
+from zmqfleet.text import printable
 
 # steps of an engine beside the phases of parts: services that run are replaced, the lock is given back
 ROLL_OUT, FINISH = "roll_out", "finish"
@@ -54,6 +55,9 @@ _FINISH_PACKAGES = (
 
 class HostError(Exception):
     """This host cannot go on; the message says why. Others do."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
 
 
 class _NotRunning(Exception):
@@ -190,7 +194,7 @@ class HostRun:
         if not answer.succeeded:
             raise HostError(f"{self.host}: cannot be read: {answer.stderr.strip()[-300:] or 'no answer'}")
         try:
-            actual = parse(answer.stdout.splitlines())
+            actual = parse(answer.stdout.split("\n"))
             # a host that leaves has nothing more to tell, and must be able to whatever it shows
             made = {name for kind, name in self._placed if kind == Key.kind}
             news = [] if self.leaves else learn(self.fleet, self.host, actual, made)

@@ -1,9 +1,17 @@
 """Commands on hosts over the system's ssh, for what neither engine is needed."""
 
+import signal
 import subprocess
+import tempfile
 from dataclasses import dataclass
+from typing import IO
 
 from zmqfleet.inventory import Host
+from zmqfleet.text import printable
+
+_MOST = 16 * 1024 * 1024  # bytes; a read of 10,000 clients' keys is a tenth of it
+# ssh may write no larger file (POSIX counts in 512 bytes), so a host that prints without end is cut off
+_BOUNDED = ("sh", "-c", f'ulimit -f {_MOST // 512}; exec "$@"', "sh")
 
 
 class RemoteError(Exception):
@@ -12,7 +20,7 @@ class RemoteError(Exception):
 
 @dataclass(frozen=True)
 class Answer:
-    """What a command on a host printed, and its exit status."""
+    """What a command on a host printed, and its exit status; `stderr` is fit for people."""
 
     status: int
     stdout: str
@@ -21,20 +29,29 @@ class Answer:
 
 def run(host: Host, *command: str, stdin: str = "", seconds: float) -> Answer:
     """Runs a command as root, by sudo where the inventory says so. Raises RemoteError if ssh does not get that far in
-    time; ssh's own status is 255."""
+    time, or the host prints more than 16 MiB; ssh's own status is 255."""
     sudo = ("sudo", "-n") if host.become else ()
-    try:
-        done = subprocess.run(
-            host.ssh(*sudo, *command),
-            input=stdin,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=seconds,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise RemoteError(f"no answer over ssh within {seconds:.0f} s") from None
-    except OSError as error:
-        raise RemoteError(f"ssh cannot be run here: {error}") from None
-    return Answer(done.returncode, done.stdout, done.stderr)
+    with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
+        try:
+            done = subprocess.run(
+                [*_BOUNDED, *host.ssh(*sudo, *command)],
+                input=stdin.encode(),
+                stdout=stdout,
+                stderr=stderr,
+                timeout=seconds,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise RemoteError(f"no answer over ssh within {seconds:.0f} s") from None
+        if done.returncode == -signal.SIGXFSZ:
+            raise RemoteError(f"printed more than {_MOST // 1024**2} MiB")
+        if done.returncode in (126, 127) and not stdout.tell():
+            raise RemoteError(
+                f"ssh cannot be run here, or {command[0]} there: {printable(_text(stderr)).strip()}"
+            )
+        return Answer(done.returncode, _text(stdout), printable(_text(stderr)))
+
+
+def _text(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode(errors="replace")

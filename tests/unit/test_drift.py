@@ -174,8 +174,15 @@ def test_ssh_that_does_not_answer_is_told_in_words(found: Fleet, monkeypatch: py
     with pytest.raises(remote.RemoteError, match=r"^no answer over ssh within 0 s$"):
         remote.run(host, "true", seconds=0.01)
     monkeypatch.setattr(Host, "ssh", lambda self, *command: ["/nowhere/ssh"])
-    with pytest.raises(remote.RemoteError, match=r"^ssh cannot be run here: "):
-        remote.run(host, "true", seconds=1)
+    with pytest.raises(remote.RemoteError, match=r"^ssh cannot be run here, or true there: .*/nowhere/ssh"):
+        remote.run(host, "true", seconds=60)
+    monkeypatch.setattr(Host, "ssh", lambda self, *command: ["sh", "-c", "yes; echo not reached"])
+    with pytest.raises(remote.RemoteError, match=r"^printed more than 16 MiB$"):
+        remote.run(host, "true", seconds=60)
+    monkeypatch.setattr(
+        Host, "ssh", lambda self, *command: ["sh", "-c", r"printf '\033[2Jbad\n' >&2; exit 3"]
+    )
+    assert remote.run(host, "true", seconds=60).stderr == "\N{REPLACEMENT CHARACTER}[2Jbad\n"
     monkeypatch.setattr(Host, "ssh", lambda self, *command: ["sh", "-c", "printf 'a\\377'; cat; exit 7"])
     assert remote.run(host, "true", stdin="b", seconds=60) == remote.Answer(
         7, "a\N{REPLACEMENT CHARACTER}b", ""

@@ -308,6 +308,14 @@ def test_a_rule_of_a_manifest_that_can_be_none_is_refused(entry: str) -> None:
         actual('"endpoint": "a.b", "port": 5555, "peers": []', entry)
 
 
+def test_what_a_terminal_would_obey_is_not_read() -> None:
+    found = actual(
+        "regular file|644|root|root|1795269190.400000000|/etc/q/a",
+        "regular file|644|\x1b[2J|root|1.4|/etc/q/a",
+    )
+    assert FILE.differs(found) == "owner \N{REPLACEMENT CHARACTER}[2J:root"
+
+
 def test_a_user_in_other_groups_or_with_roots_number_is_told() -> None:
     user = User("q", "/opt/q")
     for found, why in {

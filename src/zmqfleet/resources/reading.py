@@ -14,6 +14,7 @@ from zmqfleet.resources.rule import Rule
 from zmqfleet.resources.step import Step
 from zmqfleet.resources.unit import Unit
 from zmqfleet.resources.user import User
+from zmqfleet.text import printable
 
 KINDS: tuple[type[Any], ...] = (Package, User, Directory, File, Link, Key, Generations, Rule, Step, Unit)
 
@@ -43,11 +44,12 @@ def read(resources: Iterable[Resource], manifest: str) -> str:
 
 
 def parse(lines: Iterable[str]) -> Actual:
-    """Reads what `read` printed; what login scripts print before and behind it does not count. Raises ReadError."""
+    """Reads what `read` printed; what login scripts print before and behind it does not count, and control characters
+    are replaced, as much of it is shown to people. Raises ReadError."""
     actual = Actual()
     kinds = {kind.kind: kind for kind in KINDS}
     section = ""
-    for line in lines:
+    for line in map(printable, lines):
         if line == _END:
             return actual
         if line.startswith(f"{_MARK} "):
