@@ -2,6 +2,7 @@
 
 import os
 import select
+import shlex
 import signal
 import socket
 import struct
@@ -283,6 +284,44 @@ def test_a_host_that_cannot_be_asked_is_unknown_with_the_reason(
     assert all(message in cell.evidence for cell in report.cells)
     assert report.exit_status == 2
     assert report.as_json()["summary"]["hosts_unreachable"] == ["here"]
+
+
+class Saying(Local):
+    """A host that prints what it likes."""
+
+    said: str
+
+    @property
+    def command(self) -> tuple[str, ...]:  # type: ignore[override]
+        return ("/bin/sh", "-c", f"cat >/dev/null; printf '%s\\n' {shlex.quote(self.said)}")
+
+
+RESULT = '{"id": 0, "observed": "open", "layer": null, "evidence": "x", "milliseconds": 1, "connected": true}'
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "",
+        "garbage",
+        "[]",
+        "7",
+        '{"results": 7}',
+        '{"results": [1]}',
+        '{"results": [[]]}',
+        "[" * 100_000,
+        '{"results": [' + RESULT.replace('"open"', '"perhaps"') + "]}",
+        '{"results": [' + RESULT.replace('"open"', '["open"]') + "]}",
+        '{"results": [' + RESULT.replace(": 1,", ": true,") + "]}",
+        '{"results": [' + RESULT.replace(": 1,", ": -1,") + "]}",
+        '{"results": [' + RESULT.replace('"x"', "{}") + "]}",
+        '{"results": [' + RESULT.replace("null", "7") + "]}",
+    ],
+)
+def test_a_host_that_says_what_is_no_result_is_unknown(said: str, key: Path) -> None:
+    report = probe(1, key, host=type("Host", (Saying,), {"said": said}))
+    assert set(verdicts(report).values()) == {"unknown"}
+    assert all("no result of the agent's" in cell.evidence for cell in report.cells)
 
 
 class Scripted(agent.Attempt):

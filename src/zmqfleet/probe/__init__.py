@@ -3,7 +3,9 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import replace
 from importlib import resources
+from typing import Any
 
 from zmqfleet import remote
 from zmqfleet.fleet import Fleet
@@ -12,12 +14,14 @@ from zmqfleet.probe import plan, verdict
 from zmqfleet.probe.plan import Planned
 from zmqfleet.probe.report import Report
 from zmqfleet.probe.verdict import Outcome
+from zmqfleet.text import printable
 
 __all__ = ["Report", "run"]
 
 _NEED_SERVER_KEY = (plan.RIGHT, plan.UNKNOWN_KEY)
 _HOSTS_AT_ONCE = 64
 _HOST_DEADLINE = 120  # seconds
+_LONGEST = 500  # characters of an evidence
 
 
 def run(fleet: Fleet, public_keys: Mapping[tuple[str, str], str], say: Callable[[str], None]) -> Report:
@@ -63,15 +67,30 @@ def _ask(host: Host, cells: Sequence[tuple[int, Planned]]) -> dict[int, Outcome]
         answer = json.loads(ssh.stdout.splitlines()[-1])
         if "error" in answer:
             raise remote.RemoteError(answer["error"])
-        results = {result.pop("id"): Outcome(**result) for result in answer["results"]}
-    except (IndexError, ValueError, TypeError, KeyError):
-        silent = f"ssh ended with status {ssh.status} and no result"
+        results = dict(map(_outcome, answer["results"]))
+    except (IndexError, ValueError, TypeError, KeyError, RecursionError):
+        silent = f"ssh ended with status {ssh.status}, and what it printed is no result of the agent's"
         raise remote.RemoteError(said[-1] if said else silent) from None
     if results.keys() != {number for number, _ in cells}:
         raise remote.RemoteError(
             "the agent answered for other cells than it was asked: this is a bug of the probe"
         )
     return results
+
+
+def _outcome(said: Any) -> tuple[int, Outcome]:
+    """The number of a cell, and what a host says of it. Raises ValueError, TypeError or KeyError if that is none."""
+    found = Outcome(*(said[key] for key in ("observed", "layer", "evidence", "milliseconds", "connected")))
+    kinds = (type(said["id"]), type(found.evidence), type(found.milliseconds), type(found.connected))
+    if (
+        kinds != (int, str, int, bool)
+        or found.observed not in (verdict.OPEN, verdict.CLOSED, verdict.UNKNOWN)
+        or not isinstance(found.layer, str | None)
+        or not 0 <= found.milliseconds <= _HOST_DEADLINE * 1000
+    ):
+        raise ValueError("no outcome")
+    layer = found.layer and printable(found.layer)[:_LONGEST]
+    return said["id"], replace(found, layer=layer, evidence=printable(found.evidence)[:_LONGEST])
 
 
 def _program(cells: Sequence[tuple[int, Planned]]) -> str:
