@@ -3,7 +3,6 @@
 import fcntl
 import hashlib
 import io
-import shutil
 import subprocess
 import tarfile
 import time
@@ -17,8 +16,12 @@ from typing import IO
 from zmqfleet import ROLES
 from zmqfleet.atomic import replacing
 from zmqfleet.fleet.model import BUILD, OPT, Fleet, FleetError, Service
+from zmqfleet.remote import TOO_MUCH, bounded
+from zmqfleet.text import printable
 
 _ID = 16  # hexadecimal digits
+_MOST = 512 * 1024 * 1024  # bytes of an artefact
+_SILENT_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -170,27 +173,39 @@ def ensure_at(fleet: Fleet, artifact: Path) -> Path:
 def _get(fleet: Fleet, one: Release, file: IO[bytes]) -> None:
     if one.url:
         try:
-            with urllib.request.urlopen(one.url) as answer:
-                shutil.copyfileobj(answer, file)
+            with urllib.request.urlopen(one.url, timeout=_SILENT_SECONDS) as answer:
+                while (more := answer.read(1024 * 1024)) and file.tell() <= _MOST:
+                    file.write(more)
         except OSError as error:
             raise FleetError(f"{one.service}: artifact.url {one.url}: {error}") from None
-        wherefrom = f"artifact.url {one.url}"
+        wherefrom, too_much = f"artifact.url {one.url}", file.tell() > _MOST
     else:
         assert fleet.builder
         builder = fleet.hosts[fleet.builder]
-        command = builder.ssh("cat", one.on_builder)
         done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.PIPE, check=False
+            bounded(_MOST, builder.ssh("cat", one.on_builder)),
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.PIPE,
+            check=False,
         )
-        if done.returncode:
-            said = done.stderr.decode(errors="replace").strip()
+        too_much = done.returncode == TOO_MUCH
+        if done.returncode and not too_much:
+            said = printable(done.stderr.decode(errors="replace")).strip()
             raise FleetError(
                 f"{one.service} {one.id}: the artefact is not on this controller, and not to be had from "
                 f"{builder.name}: {said}; converge {builder.name} first"
             )
         wherefrom = f"{one.on_builder} of {builder.name}"
+    if too_much:
+        raise FleetError(f"{one.service}: {wherefrom} is larger than {_MOST // 1024**2} MiB: no program is")
     file.flush()
     with open(file.name, "rb") as written:
+        if one.archive and written.read(4) != b"\x7fELF":
+            raise FleetError(
+                f"{one.service}: {wherefrom} is no program (ELF): see who changed {builder.name}"
+            )
+        written.seek(0)
         found = hashlib.file_digest(written, "sha256").hexdigest()
     if one.sha256 is not None and found != one.sha256:
         raise FleetError(f"{one.service}: {wherefrom} has sha256 {found}, not {one.sha256}")

@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import IO
 
@@ -10,8 +11,15 @@ from zmqfleet.inventory import Host
 from zmqfleet.text import printable
 
 _MOST = 16 * 1024 * 1024  # bytes; a read of 10,000 clients' keys is a tenth of it
-# ssh may write no larger file (POSIX counts in 512 bytes), so a host that prints without end is cut off
-_BOUNDED = ("sh", "-c", f'ulimit -f {_MOST // 512}; exec "$@"', "sh")
+
+
+TOO_MUCH = -signal.SIGXFSZ
+
+
+def bounded(most: int, command: Sequence[str]) -> list[str]:
+    """The argument list of a command that is ended, with status TOO_MUCH, when it has written so many bytes to a file:
+    a host that prints without end fills neither memory nor disk."""
+    return ["sh", "-c", f'ulimit -f {most // 512}; exec "$@"', "sh", *command]  # POSIX counts in 512 bytes
 
 
 class RemoteError(Exception):
@@ -34,7 +42,7 @@ def run(host: Host, *command: str, stdin: str = "", seconds: float) -> Answer:
     with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
         try:
             done = subprocess.run(
-                [*_BOUNDED, *host.ssh(*sudo, *command)],
+                bounded(_MOST, host.ssh(*sudo, *command)),
                 input=stdin.encode(),
                 stdout=stdout,
                 stderr=stderr,
@@ -43,7 +51,7 @@ def run(host: Host, *command: str, stdin: str = "", seconds: float) -> Answer:
             )
         except subprocess.TimeoutExpired:
             raise RemoteError(f"no answer over ssh within {seconds:.0f} s") from None
-        if done.returncode == -signal.SIGXFSZ:
+        if done.returncode == TOO_MUCH:
             raise RemoteError(f"printed more than {_MOST // 1024**2} MiB")
         if done.returncode in (126, 127) and not stdout.tell():
             raise RemoteError(

@@ -8,6 +8,7 @@ from team_project import CLIENT, SERVICE, Project
 
 from zmqfleet import desired, fleet, releases
 from zmqfleet.fleet import Fleet, FleetError
+from zmqfleet.inventory import Host
 from zmqfleet.releases import Release, release
 from zmqfleet.resources import Actual
 
@@ -126,6 +127,34 @@ def test_an_artefact_that_is_not_what_was_meant_is_refused_and_not_kept(
         releases.ensure(*offered)
     (project.root / "offered").unlink()
     with pytest.raises(FleetError, match=r"quotes: artifact.url file:.*offered: .*No such file"):
+        releases.ensure(*offered)
+    assert kept(offered[0]) == []
+
+
+@pytest.mark.parametrize(
+    ("sends", "message"),
+    [
+        ("printf '#!/bin/sh\\n'", r"is no program \(ELF\): see who changed builder1"),
+        ("printf '\\177ELF'; exec yes", "is larger than 1 MiB: no program is"),
+    ],
+)
+def test_what_a_build_host_sends_must_be_a_program(
+    project: Project, monkeypatch: pytest.MonkeyPatch, sends: str, message: str
+) -> None:
+    monkeypatch.setattr(Host, "ssh", lambda self, *command: ["sh", "-c", sends])
+    monkeypatch.setattr(releases, "_MOST", 1024 * 1024)
+    found = load(project)
+    with pytest.raises(FleetError, match=rf"quotes: /var/lib/zmqfleet/\S* of builder1 {message}"):
+        releases.ensure(found, release(found, found.services["quotes"]))
+    assert kept(found) == []
+
+
+def test_a_url_that_sends_without_end_is_refused(
+    offered: tuple[Fleet, Release], project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project.root / "offered").write_bytes(bytes(3 * 1024 * 1024))
+    monkeypatch.setattr(releases, "_MOST", 1024 * 1024)
+    with pytest.raises(FleetError, match=r"quotes: artifact.url file:\S* is larger than 1 MiB"):
         releases.ensure(*offered)
     assert kept(offered[0]) == []
 
