@@ -11,7 +11,7 @@ from team_project import CLIENT, GROUPS, SERVICE, Project, fleet_of
 from zmqfleet import converge, releases
 from zmqfleet.capabilities import INSTALL
 from zmqfleet.converge import Action, Ask, Execute, HostRun, Install, Make, Put, batch, with_work
-from zmqfleet.fleet import Fleet
+from zmqfleet.fleet import Fleet, load
 from zmqfleet.locking import MARK, PATH
 
 
@@ -75,6 +75,17 @@ def test_nothing_is_placed_before_lock_others_look_and_manifest(fleet: Fleet, mo
         left in sweep.command[2] for left in (".ansible_tmp*", "'.*.new'", "/home/*/.zmqfleet-uploads")
     )
     assert words(done[-1]) == "lock", "others may be long at work before this host is needed again"
+
+
+def test_a_capability_that_is_used_by_itself_gives_the_host_back(
+    project: Project, modelled: Modelled
+) -> None:
+    project.write(team_name="x")
+    alone = load(project.root, project.inventory, alone=True)
+    host = modelled(alone, {})["stranger1"]
+    done = actions(alone, host, HostRun(alone, "stranger1", HOLDER), INSTALL, "zeromq")
+    assert isinstance(done[-1], Ask)
+    assert f"rm -f {PATH}" in done[-1].command
 
 
 @pytest.mark.parametrize(("is_whole", "calls"), [(True, 1), (False, 3)])
