@@ -308,6 +308,10 @@ def test_a_rule_of_a_manifest_that_can_be_none_is_refused(entry: str) -> None:
         actual('"endpoint": "a.b", "port": 5555, "peers": []', entry)
 
 
+def test_ends_of_lines_may_be_a_terminals() -> None:
+    assert resources.parse(AS_DECLARED.replace("\n", "\r\n").split("\n")) == actual()
+
+
 def test_what_a_terminal_would_obey_is_not_read() -> None:
     found = actual(
         "regular file|644|root|root|1795269190.400000000|/etc/q/a",

@@ -49,7 +49,8 @@ def parse(lines: Iterable[str]) -> Actual:
     actual = Actual()
     kinds = {kind.kind: kind for kind in KINDS}
     section = ""
-    for line in map(printable, lines):
+    # a terminal, which sudo may want, ends lines in its own way
+    for line in (printable(line.removesuffix("\r")) for line in lines):
         if line == _END:
             return actual
         if line.startswith(f"{_MARK} "):
