@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import HealthCheck, settings
 from labs import Lab, provisioned
 
 
@@ -25,16 +24,3 @@ def ansible_lab() -> Iterator[Lab]:
 def lab(pyinfra_lab: Lab) -> Lab:
     """The lab of tests that need one; each leaves it as declared, and like its twin."""
     return pyinfra_lab
-
-
-# the same examples each time; the tier with hosts tries more, by --hypothesis-profile=thorough
-settings.register_profile(
-    "usual",
-    max_examples=300,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    suppress_health_check=list(HealthCheck),
-)
-settings.register_profile("thorough", parent=settings.get_profile("usual"), max_examples=10_000)
-settings.load_profile("usual")
