@@ -31,6 +31,7 @@ from zmqfleet.converge import (
     Ask,
     Attempt,
     Execute,
+    Failure,
     HostError,
     HostRun,
     Install,
@@ -53,7 +54,7 @@ _AT_ONCE = 64
 Commands = Iterator[StringCommand | FileUploadCommand]
 
 _runs: dict[str, HostRun] = {}
-_failed: dict[str, str] = {}
+_failed: dict[str, Failure] = {}
 _reading = gevent.lock.RLock()
 
 

@@ -36,6 +36,7 @@ from zmqfleet.converge import (  # noqa: E402
     Ask,
     Attempt,
     Execute,
+    Failure,
     HostError,
     HostRun,
     Install,
@@ -292,7 +293,7 @@ def _kept(fleet: Fleet, host: str, play: str) -> Iterator[HostRun]:
                 failures.write_bytes(pickle.dumps({**others, **run.failed}))
 
 
-def _recalled(fleet: Fleet, host: str, play: str, failed: dict[str, str]) -> HostRun:
+def _recalled(fleet: Fleet, host: str, play: str, failed: dict[str, Failure]) -> HostRun:
     run = HostRun(fleet, host, locking.Holder.of(os.getppid()), failed)
     if (kept := _memory(host, play)).exists():
         run.recall(pickle.loads(kept.read_bytes()))

@@ -98,8 +98,13 @@ def fleet_of(root: Path, groups: dict[str, list[str]], services: list[dict[str, 
         name: Host(name, f"192.0.2.{number}", tuple(sorted({"all", *of})), variables)
         for number, (name, of) in enumerate(sorted(groups.items()), 1)
     }
+    return compiled(root, hosts)
+
+
+def compiled(root: Path, hosts: dict[str, Host]) -> Fleet | list[str]:
+    """The fleet of these hosts, or what is wrong with it."""
     where = root / "inventories" / "production"
     if problems := validate.problems(hosts, root, where):
         return problems
-    entries = variables["zmq_services"]
+    entries = next(iter(hosts.values())).variables["zmq_services"]
     return Fleet(root, where, hosts, {entry["name"]: service_from(entry) for entry in entries})

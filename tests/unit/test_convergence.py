@@ -129,12 +129,10 @@ class Doorkeeper:
     who could until then."""
 
     def __init__(self) -> None:
-        self.fleet: Fleet | None = None
         self.could: dict[tuple[str, str, int], set[str]] = {}
 
     def of(self, fleet: Fleet) -> "Doorkeeper":
         """The same, of another fleet."""
-        self.fleet = fleet
         self.declared = {
             (host, f"{rule.endpoint.partition('.')[0]}.service", rule.port): set(rule.peers)
             for host in fleet.hosts

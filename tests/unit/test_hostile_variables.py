@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import team_project
 from hypothesis import given
 from hypothesis import strategies as st
-from team_project import CLIENT, HOSTS, SERVICE, Project
+from team_project import CLIENT, GROUPS, HOSTS, SERVICE, Project
 
 from zmqfleet import desired, inventory
-from zmqfleet.fleet import Fleet, validate
+from zmqfleet.fleet import Fleet
 from zmqfleet.fleet.grammar import grammars
-from zmqfleet.fleet.model import service_from
 from zmqfleet.fleet.schema import options
 from zmqfleet.inventory import Host
 from zmqfleet.resources import Actual, Commanded
@@ -41,15 +41,11 @@ def compiled(root: Path, variables: dict[str, Variables], groups: dict[str, list
         name: Host(name, str(own.get("ansible_host", name)), tuple(groups[name]), {**_defaults(), **own})
         for name, own in variables.items()
     }
-    where = root / "inventories" / "production"
-    if problems := validate.problems(hosts, root, where):
-        return problems
-    entries = next(iter(hosts.values())).variables["zmq_services"]
-    return Fleet(root, where, hosts, {entry["name"]: service_from(entry) for entry in entries})
+    return team_project.compiled(root, hosts)
 
 
 def groups() -> dict[str, list[str]]:
-    return {name: ["all", group] for group, members in HOSTS.items() for name in members}
+    return {name: ["all", *of] for name, of in GROUPS.items()}
 
 
 def of_service(**values: object) -> Set:

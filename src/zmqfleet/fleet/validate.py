@@ -23,8 +23,6 @@ _PREFIXES = ("zmq_", "zeromq_", "golang_", "firewall_", "zmqfleet_")
 _LOOKUPS_AT_ONCE = 64
 _MOST_LINES = 20
 
-# What changes which code a process runs, or whom it takes for another: those that glibc keeps from privileged programs
-# (sysdeps/generic/unsecvars.h) but for what only names directories, and Go's own.
 _CONNECTING = (
     "ansible_connection",
     "ansible_host",
@@ -32,6 +30,8 @@ _CONNECTING = (
     "ansible_ssh_private_key_file",
     "ansible_user",
 )
+# What changes which code a process runs, or whom it takes for another: those that glibc keeps from privileged programs
+# (sysdeps/generic/unsecvars.h) but for what only names directories, and Go's own.
 _UNSAFE_ENV = re.compile(
     r"LD_\w+|GCONV_PATH|GLIBC_TUNABLES|GODEBUG|HOSTALIASES|LOCALDOMAIN|LOCPATH|NLSPATH|RESOLV_HOST_CONF|RES_OPTIONS"
 )
