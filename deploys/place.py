@@ -53,6 +53,15 @@ _AT_ONCE = 64
 
 Commands = Iterator[StringCommand | FileUploadCommand]
 
+
+class _ByName(set[Any]):
+    """Hosts, in the order of their names: pyinfra takes them as a set does, and which one has its turn first, so also
+    which one a broken release meets, would be chance."""
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(sorted(super().__iter__(), key=lambda one: one.name))
+
+
 _runs: dict[str, HostRun] = {}
 _failed: dict[str, Failure] = {}
 _reading = gevent.lock.RLock()
@@ -157,6 +166,7 @@ def _read_all() -> None:
         if _runs:
             return
         refuse_data()
+        state.active_hosts = _ByName(state.active_hosts)
         active = list(state.inventory.get_active_hosts())
         bad = {one for one in gevent.pool.Pool(_AT_ONCE).imap_unordered(_read, active) if one is not None}
         for one in set(active) - bad:
