@@ -47,8 +47,8 @@ thorough: setup  ## 10,000 projects with odd variables, where the unit tests try
 twins: setup  ## twin labs, one by each engine, compared: as provisioned, and after all that may happen to a fleet
 	@$(call as_root,pytest -p no:cacheprovider tests/parity tests/lifecycle)
 
-lab-tests: setup  ## both engines, drift and the probe on a lab with faults, and the ways in which Ansible may be used
-	@$(call as_root,pytest -p no:cacheprovider tests/lab)
+lab-tests: setup  ## both engines, drift and the probe on a lab with faults and enemies, and the ways in which Ansible may be used
+	@$(call as_root,pytest -p no:cacheprovider tests/lab tests/hostile)
 
 packages: setup  ## wheel and collection as users get them, each alone, on a lab
 	@$(call as_root,pytest -p no:cacheprovider tests/packages)

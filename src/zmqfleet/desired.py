@@ -218,10 +218,12 @@ class Plan:
                     yield f"{one.kind} {one.name} is a {found.kind}: remove it there"
 
     def _foreign(self) -> Iterator[str]:
-        for name, (_, resource) in self._owned.items():
+        for name, (part, resource) in self._owned.items():
             is_foreign = name not in self._manifest and resource.is_there(self.actual)
             if is_foreign and (differs := resource.differs(self.actual)):
-                advice = "give the service another name, or remove it there"
+                advice = "remove it there"
+                if part.service:
+                    advice = f"give the service another name, or {advice}"
                 if self.is_lost:
                     advice = (
                         f"{MANIFEST} is gone, so converge what was declared until now, and then change it"

@@ -18,6 +18,7 @@ from zmqfleet.resources import (
     Link,
     Made,
     Package,
+    Peers,
     Resource,
     Step,
     Unit,
@@ -61,6 +62,7 @@ _KINDS = {
     "link": "links",
     "key": "keys",
     "step": "steps",
+    "peers": "peers",
     "unit": "units",
 }
 
@@ -79,6 +81,8 @@ def _plain(resource: Resource) -> Any:
             return {"name": name, "directory": directory}
         case Step(name, user=user):
             return {"name": name, "user": user, "command": list(resource.command)}
+        case Peers(name, networks):
+            return {"unit": name, "networks": list(networks)}
         case Unit(name):
             return {"name": name, "restarted_by": list(resource.restarted_by)}
         case Package() | Generations() | _:

@@ -14,9 +14,11 @@ from zmqfleet.resources import File, Unit
 _EXPOSURE_LIMIT = 1.5  # of systemd-analyze security: up to 2.0 is "OK", 10.0 is no sandbox at all
 # Options that `systemctl show` prints under other names or in forms of their own.
 _PRINTED_OTHERWISE = {
-    "ExecStart", "EnvironmentFile", "Environment", "LoadCredential", "RestartSec", "TimeoutStopSec", "SystemCallFilter",
+    "ExecStart", "ExecStartPre", "EnvironmentFile", "Environment", "LoadCredential", "RestartSec", "TimeoutStopSec",
+    "SystemCallFilter",
 }  # fmt: skip
 _PRINTED_AS = {
+    "IPAddressDeny": lambda value: {"any": "0.0.0.0/0 ::/0"}[value],
     "MemoryMax": lambda value: str(int(value.removesuffix("M")) << 20),
     "SystemCallErrorNumber": lambda value: str(getattr(errno, value)),
 }
@@ -40,8 +42,8 @@ def test_systemd_applies_every_option_of_the_unit(host: Host, declared: Any, ser
     options = dict(line.split("=", 1) for line in section.splitlines() if re.match(r"\w+=", line))
     options = {key: value for key, value in options.items() if key not in _PRINTED_OTHERWISE}
     assert "NoNewPrivileges" in options, "no sandbox found in the unit's file"
-    wanted = {key: _PRINTED_AS.get(key, str)(value).split() for key, value in options.items()}
-    assert {key: found.get(key, "").split() for key in options} == wanted
+    wanted = {key: sorted(_PRINTED_AS.get(key, str)(value).split()) for key, value in options.items()}
+    assert {key: sorted(found.get(key, "").split()) for key in options} == wanted
 
 
 def test_exposure_is_low(host: Host, service: Service) -> None:

@@ -42,10 +42,11 @@ def test_all_cells_are_as_expected_and_of_each_kind(lab: Lab) -> None:
 
 
 @contextmanager
-def firewall_stopped(lab: Lab) -> Iterator[None]:
-    lab.sh("broker1", "systemctl stop zmqfleet-firewall")
+def open_to_all(lab: Lab) -> Iterator[None]:
+    lab.sh("broker1", "nft delete table inet zmqfleet")
+    lab.sh("broker1", "systemctl set-property --runtime quotes IPAddressAllow=0.0.0.0/0")
     yield
-    lab.sh("broker1", "systemctl start zmqfleet-firewall")
+    lab.sh("broker1", "/usr/local/lib/zmqfleet/unit-guard quotes.service /etc/zmqfleet/quotes/peers")
 
 
 @contextmanager
@@ -81,8 +82,8 @@ CURVE_ENDPOINTS = ("orders", "ticks")
 
 # source, destination, endpoint, credentials, layer of the cells that must fail
 FAULTS: dict[str, tuple[Fault, set[tuple[str, str, str, str, str]]]] = {
-    "firewall stopped": (
-        firewall_stopped,
+    "open to all": (
+        open_to_all,
         {
             (source, "broker1", endpoint, "none", "tcp")
             for source in ("builder1", "broker2", "stranger1")

@@ -6,12 +6,12 @@ import os
 import random
 import signal
 import subprocess
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from knocking import nobody_gets_in
 from labs import ENGINES, ROOT, Lab, project
 from test_retirement import LIFE, declare
 from twins import differences
@@ -35,7 +35,6 @@ def test_a_killed_run_is_made_good(
     pyinfra_lab: Lab,
     ansible_lab: Lab,
     team: Path,
-    nobody_gets_in: Callable[[Lab], AbstractContextManager[None]],
     number: int,
 ) -> None:
     chance = random.Random(SEED * 1000 + number)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from knocking import nobody_gets_in
 from labs import ENGINES, ROOT, Lab, project, variables
 from twins import differences
 
@@ -77,7 +78,8 @@ def test_a_failed_release_goes_back(twins: Twins, team: Path, body: str, reason:
         main.write_text(main.read_text().replace("import ", 'import "os"\nimport "time"\nimport ', 1))
 
     def fail(twin: Lab, engine: str) -> None:
-        failed = twin.engine(engine)
+        with nobody_gets_in(twin):
+            failed = twin.engine(engine)
         assert failed.status == {"pyinfra": 1, "ansible": 2}[engine]
         assert reason in failed.output
 

@@ -3,12 +3,12 @@
 import copy
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from knocking import nobody_gets_in
 from labs import ENGINES, Lab, project, variables
 from twins import differences
 
@@ -72,7 +72,6 @@ def test_twins_stay_equal_and_nothing_undeclared_stays(
     pyinfra_lab: Lab,
     ansible_lab: Lab,
     team: Path,
-    nobody_gets_in: Callable[[Lab], AbstractContextManager[None]],
     change: Callable[[Services], None],
     host: str,
     gone: str,

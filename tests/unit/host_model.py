@@ -16,7 +16,7 @@ import pytest
 
 from zmqfleet import converge, desired, locking, releases
 from zmqfleet.capabilities import CONFIGURE, INSTALL, ORDER
-from zmqfleet.capabilities.firewall import TABLE
+from zmqfleet.capabilities.firewall import RULESET, TABLE
 from zmqfleet.capabilities.firewall import UNIT as FIREWALL
 from zmqfleet.converge import (
     Action,
@@ -47,6 +47,7 @@ from zmqfleet.resources import (
     Key,
     Link,
     Step,
+    Table,
     Unit,
     User,
 )
@@ -99,6 +100,7 @@ class ModelHost:
     enabled: set[str] = field(default_factory=set)
     loaded: dict[str, bytes] = field(default_factory=dict)  # unit files as systemd has read them
     processes: dict[str, Process] = field(default_factory=dict)
+    peers: dict[str, str] = field(default_factory=dict)  # of units, as systemd shows them
     broken: set[str] = field(default_factory=set)  # programs, by path, that do not run
     deaf: set[str] = field(default_factory=set)  # programs that run, and do not listen
     kept: dict[str, dict[str, Node]] = field(default_factory=dict)
@@ -132,7 +134,9 @@ class ModelHost:
                 if secret and public and (secret.mode, secret.owner, secret.group) == ("400", "root", "root"):
                     found.keys[one.name] = public.data.decode()
             elif isinstance(one, Step) and self._holds(one):
-                found.steps[one.name] = hashlib.sha256("".join(self.table.split()).encode()).hexdigest()
+                found.steps.add(one.name)
+            elif isinstance(one, Table) and self.table:
+                found.tables[one.name] = hashlib.sha256("".join(self.table.split()).encode()).hexdigest()
             elif isinstance(one, Unit):
                 found.units[one.name] = self._properties(one.name)
             elif one.kind == "generations":
@@ -147,8 +151,6 @@ class ModelHost:
     def _holds(self, step: Step) -> bool:
         if step.check == ":":
             return True
-        if "nft" in step.check:
-            return bool(self.table)
         if not step.command:
             return set(step.after) <= self.packages
         if step.name.startswith("build of "):
@@ -169,6 +171,7 @@ class ModelHost:
             "NRestarts": "0",
             "ExecMainStartTimestamp": _timestamp(started) if process else "",
             "now": str(self.clock),
+            "IPAddressAllow": self.peers.get(name, ""),
             **({"exe": process.exe} if process and process.exe else {}),
         }
 
@@ -250,6 +253,14 @@ class ModelHost:
                     self.enabled.discard(unit)
                 if 'stop "$0"' in script:
                     self.processes.pop(unit, None)
+                if "/run/systemd/system.control/$0.d" in script:
+                    self.peers.pop(unit, None)
+            case ("sh", "-c", script, table) if "nft delete table" in script:
+                assert table == TABLE
+                self.table = ""
+            case ("sh", "-c", script, path) if "rmdir" in script:
+                if not any(posixpath.dirname(one) == path for one in self.paths):
+                    self._remove(path)
             case ("sh", "-c", script, user) if "userdel" in script:
                 self.users.pop(user, None)
             case ("sh", "-c", script) if script.startswith(
@@ -284,6 +295,8 @@ class ModelHost:
             case (tool, "--proven", kept, unit, *ports):
                 self._program(tool)
                 self._unit_start(unit, ports, kept)
+            case (tool, unit, path) if tool.endswith("/unit-guard"):
+                self._guard(tool, unit, path)
             case (tool, unit) if tool.endswith("/unit-start"):
                 self._program(tool)
                 self._unit_start(unit, (), "")
@@ -346,10 +359,12 @@ class ModelHost:
         self.clock += 1
         text = self.loaded[unit].decode()
         if unit == FIREWALL:
-            self._load(TABLE)
+            self._load(RULESET)
             self.processes[unit] = Process(self.clock)
             return True
         options = dict(line.split("=", 1) for line in text.splitlines() if re.match(r"\w+=", line))
+        tool, _, path = options["ExecStartPre"].removeprefix("+").split()
+        self._guard(tool, unit, path)
         needed = [options["EnvironmentFile"], *re.findall(r"LoadCredential=[^:]*:(.*)", text)]
         needed += re.findall(r"Environment=ZMQFLEET_\w+=(/.*)", text)
         exe = self._resolve(options["ExecStart"])
@@ -365,6 +380,11 @@ class ModelHost:
             return False
         self.processes[unit] = Process(self.clock, exe, () if exe in self.deaf else ports)
         return exe not in self.deaf
+
+    def _guard(self, tool: str, unit: str, path: str) -> None:
+        self._program(tool)
+        self._load(RULESET)
+        self.peers[unit] = f"127.0.0.0/8 ::1/128 {' '.join(self.paths[path].data.decode().split())}"
 
     def _resolve(self, path: str) -> str:
         directory, name = posixpath.split(path)

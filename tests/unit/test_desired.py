@@ -17,10 +17,12 @@ from zmqfleet.converge import ROLL_OUT, Action, Execute, HostRun, Put
 from zmqfleet.desired import Change, Plan, parts
 from zmqfleet.fleet import Fleet, FleetError
 from zmqfleet.releases import release
-from zmqfleet.resources import Actual, Entry, File, Inline, Link, Made, Pending, Rule
+from zmqfleet.resources import Actual, Entry, File, Inline, Link, Made, Peers, Pending, Rule
 
 # what is placed for quotes on a broker, last first, without what others need there too
 OF_QUOTES = [
+    ("peers", "quotes.service"),
+    ("file", "/etc/zmqfleet/quotes/peers"),
     ("link", "/opt/zmqfleet/quotes/current"),
     ("file", "/etc/systemd/system/quotes.service"),
     ("file", "/etc/zmqfleet/quotes/endpoints.json"),
@@ -30,6 +32,7 @@ OF_QUOTES = [
     ("rule", "quotes.ticks 5556"),
     ("rule", "quotes.orders 5555"),
     ("key", "quotes"),
+    ("file", "/usr/local/lib/zmqfleet/unit-guard"),
     ("directory", "/opt/zmqfleet/quotes/releases"),
     ("directory", "/opt/zmqfleet/quotes"),
     ("directory", "/etc/zmqfleet/quotes"),
@@ -137,7 +140,7 @@ def test_a_manifest_is_written_ahead_and_holds_what_will_be_ours(new: Converged)
         ("unit", "quotes.service"),
     ]
     kinds = {entry["kind"] for entry in entries}
-    assert kinds == {"user", "directory", "file", "link", "key", "rule", "unit"}
+    assert kinds == {"user", "directory", "file", "link", "key", "rule", "table", "peers", "unit"}
 
 
 def test_what_is_there_already_as_it_should_be_is_used_and_not_owned(new: Converged) -> None:
@@ -437,10 +440,42 @@ def test_a_table_that_changes_is_loaded(converged: Converged) -> None:
     plan = converged.plan("broker1")
     assert plan.forecast[:2] == [
         "file /etc/zmqfleet/firewall.nft: content",
-        "step ruleset in the kernel: to be done",
+        "table inet zmqfleet: content",
     ]
     assert "directory /etc/zmqfleet/quotes/clients: holds" not in "".join(plan.forecast)
     assert "file /etc/zmqfleet/quotes/clients/stranger1.probe.key: missing" in plan.forecast
+
+
+def test_a_service_is_held_to_its_peers(new: Converged) -> None:
+    open_to_all = {**SERVICE["endpoints"][0], "name": "open", "port": 5560, "allow": ["strangers"]}
+    bound = {**SERVICE["endpoints"][1], "bind": "198.51.100.7"}
+    egress = ["2001:db8::/32", "10.20.0.0/16", "192.0.2.4"]
+    services = [
+        {**SERVICE, "endpoints": [SERVICE["endpoints"][0], bound, open_to_all], "egress": egress},
+        {**CLIENT, "connects": ["quotes.orders", "quotes.ticks"]},
+    ]
+    found = fleet_of(new.project.root, GROUPS, services)
+    assert isinstance(found, Fleet)
+    assert peers(found, "broker1") == {
+        # itself, the gateway, the stranger; by the order of GROUPS' names
+        "quotes.service": "10.20.0.0/16 192.0.2.1/32 192.0.2.4/32 192.0.2.5/32 198.51.100.7/32 2001:db8::/32"
+    }
+    # nobody but both brokers, where they bind: its own endpoint is on loopback
+    assert peers(found, "gateway1") == {
+        "quotes-client.service": "192.0.2.1/32 192.0.2.2/32 192.0.2.4/32 198.51.100.7/32"
+    }
+
+
+def peers(found: Fleet, host: str) -> dict[str, str]:
+    resources = [one for part in Plan(found, host, Actual("12")).parts for one in part.resources]
+    return {one.name: " ".join(one.networks) for one in resources if isinstance(one, Peers)}
+
+
+def test_a_table_of_that_name_that_nobody_has_placed_is_not_taken_over(new: Converged) -> None:
+    (refusal,) = Plan(new.fleet, "broker1", Actual("12", tables={"inet zmqfleet": "digest"})).refusals
+    assert refusal == (
+        "table inet zmqfleet is on the host, and no run of zmqfleet has placed it (content): remove it there"
+    )
 
 
 # --- keys of others

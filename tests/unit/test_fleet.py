@@ -27,6 +27,16 @@ def test_allow_list_holds_the_clients_key_and_else_the_probes(project: Project) 
     assert [(c.host, c.name) for c in clients] == [("builder1", "probe"), ("gateway1", "quotes-client")]
 
 
+def test_what_hosts_print_is_shown_without_secrets(project: Project) -> None:
+    env = {"REGION": "eu-1", "TOKEN": "hunter22", "LONGER": "hunter22hunter22"}
+    project.write(zmq_services=[{**SERVICE, "env": env}, CLIENT])
+    found = load(project)
+    told = "panic in eu-1: hunter22 hunter22hunter22! get https://me:hunter2@goproxy.example.com/x: 401"
+    shown = "panic in eu-1: *** ***! get https://***@goproxy.example.com/x: 401"
+    assert found.masked(told) == shown
+    assert found.masked("mail me@example.com") == "mail me@example.com"
+
+
 def test_defaults_equal_the_specification() -> None:
     for path in sorted(Path(fleet.__file__).parents[3].glob("roles/*/defaults/main.yml")):
         specification = yaml.safe_load((path.parents[1] / "meta" / "argument_specs.yml").read_text())

@@ -29,9 +29,11 @@ from zmqfleet.resources import (
     Key,
     Link,
     Package,
+    Peers,
     Resource,
     Rule,
     Step,
+    Table,
     Unit,
     User,
 )
@@ -39,7 +41,7 @@ from zmqfleet.resources import (
 GOLDEN = Path(__file__).parent / "golden"
 HOSTS = ("builder1", "broker1", "broker2", "gateway1", "stranger1")
 # texts that are shown whole; of other contents it is enough that they are there
-SHOWN = (".nft", ".service", "/environment", "/endpoints.json", ".key", "/go.env")
+SHOWN = (".nft", ".service", "/zmqfleet.conf", "/peers", "/environment", "/endpoints.json", ".key", "/go.env")
 # written in every way that an environment file must quote
 ENV = {"REGION": 'eu-1 "north" $HOME `id` \\ end', "EMPTY": ""}
 
@@ -111,6 +113,10 @@ def _lines(one: Resource, found: Fleet) -> list[str]:
                 f"after: {', '.join(one.after)}",
             ]
             return [f"step {name}", *(f"  {line}" for line in about)]
+        case Table(name, _, file):
+            return [f"table {name} by {file}"]
+        case Peers(name, networks, guard):
+            return [f"peers {name} {', '.join(networks)} by {' '.join(guard)}"]
         case Unit(name, start, restarted_by, program, unproven):
             about = [f"restarted by: {path}" for path in restarted_by]
             about += [f"start: {' '.join(start)}", f"program: {program}", f"unproven: {unproven}"]

@@ -147,6 +147,16 @@ REFUSED: dict[str, tuple[Set, str, str]] = {
         "zmq_services[0].limits.max_sockets",
         "1000 is above nofile, 512",
     ),
+    "a command as a network": (
+        of_service(egress=[COMMAND]),
+        "zmq_services[0].egress[0]",
+        "no IP address or network such as 10.20.0.0/16",
+    ),
+    "an address of a network for the network": (
+        of_service(egress=["10.20.0.0/16", "10.20.0.1/16"]),
+        "zmq_services[0].egress[1]",
+        "'10.20.0.1/16' is no IP address or network: 10.20.0.1/16 has host bits set",
+    ),
     "no releases kept": (
         of_host(zmq_service_releases_kept=0),
         "zmq_service_releases_kept",

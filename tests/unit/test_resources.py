@@ -19,11 +19,13 @@ from zmqfleet.resources import (
     Link,
     Made,
     Package,
+    Peers,
     Pending,
     ReadError,
     Resource,
     Rule,
     Step,
+    Table,
     Unit,
     User,
 )
@@ -40,7 +42,9 @@ BINARY = File("/opt/q/releases/1/q", Artefact(Path("/nowhere/q"), None), "755")
 LINK = Link("/opt/q/current", "releases/1")
 KEY = Key("quotes", "/etc/q", "/usr/local/lib/q/curve-keypair")
 KEPT = Generations("/opt/q/releases", 2, ("1",))
-STEP = Step("ruleset in the kernel", "true", ("nft", "-f", "/etc/q/nft"))
+STEP = Step("what is kept", "true", ("tool", "--keep"))
+TABLE = Table("inet q", "table inet q {\n}\n", "/etc/q/nft")
+PEERS = Peers("quotes.service", ("192.0.2.4/32", "192.0.2.0/29"), ("unit-guard", "quotes.service"))
 UNIT = Unit(
     "quotes.service",
     start=("unit-start", "quotes.service"),
@@ -48,10 +52,12 @@ UNIT = Unit(
     program="/opt/q/releases/1/q",
     unproven="/etc/q/.proven",
 )
-EVERY = (NEEDED, GO, USER, PLAIN, EXACT, FILE, LISTED, BINARY, LINK, KEY, KEPT, STEP, UNIT)
+EVERY = (NEEDED, GO, USER, PLAIN, EXACT, FILE, LISTED, BINARY, LINK, KEY, KEPT, STEP, TABLE, PEERS, UNIT)
 
 # printf x | sha256sum
 X = "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"
+# printf tableinetq{} | sha256sum
+TABLE_Q = "e5fb021859d66f7ef67ad197cf7de53e92730997f26a2b52650249719b467484"
 Y = "a1fce4363854ff888cff4b8e7875d600c2682390412a8cf79b37d0b11148b0fa"
 # 1795269190.5 is Sat 2026-11-21 13:53:10.500000 UTC
 AS_DECLARED = f"""\
@@ -88,8 +94,12 @@ quotes|some key
 == zmqfleet rule
 5555|quotes.service|quotes
 22||sshd
+== zmqfleet table
+{TABLE_Q}|inet q
 == zmqfleet step
-digest|ruleset in the kernel
+what is kept
+== zmqfleet peers
+198.51.100.53
 == zmqfleet unit
 now=1795269300.000000000
 MainPID=4711
@@ -104,6 +114,7 @@ SubState=running
 FragmentPath=/etc/systemd/system/quotes.service
 UnitFileState=enabled
 NeedDaemonReload=no
+IPAddressAllow=198.51.100.53/32 ::1/128 192.0.2.0/29 127.0.0.0/8
 Id=quotes.service
 
 
@@ -136,7 +147,9 @@ def test_all_that_was_printed_is_read() -> None:
     assert found.paths["/etc/q"] == resources.Entry("directory", "755", "root", "root", 1795269100.000000001)
     assert found.generations == {"/opt/q/releases": ["1", "0"]}
     assert found.listeners == {5555: "quotes.service", 22: "sshd"}
-    assert found.steps == {"ruleset in the kernel": "digest"}
+    assert found.steps == {"what is kept"}
+    assert found.tables == {"inet q": TABLE_Q}
+    assert found.name_servers == ["198.51.100.53"]
     assert found.units["quotes.service"]["exe"] == "/opt/q/releases/1/q"
 
 
@@ -182,7 +195,15 @@ def test_nothing_differs_where_all_is_as_declared() -> None:
          "directory|755|root|root|1|/opt/q/current\n", "/opt/q/current", "is a directory"),
         ("quotes|some key\n", "", "quotes", "missing, or not root's alone"),
         ("/opt/q/releases|yes|0\n", "/opt/q/releases|yes|0\n/opt/q/releases|yes|x\n", "/opt/q/releases", "1 to go"),
-        ("step\ndigest|ruleset in the kernel\n", "step\n", "ruleset in the kernel", "to be done"),
+        ("what is kept\n", "", "what is kept", "to be done"),
+        (f"{TABLE_Q}|inet q\n", "", "inet q", "missing"),
+        (TABLE_Q, Y[::-1], "inet q", "content"),
+        # whom systemd lets through, one that is no longer a peer, one that is not let through yet
+        ("192.0.2.0/29 ", "192.0.2.0/29 192.0.2.8/32 ", "quotes.service", "differ"),
+        ("192.0.2.0/29 ", "192.0.2.0/30 ", "quotes.service", "differ"),
+        ("peers\n198.51.100.53\n", "peers\n198.51.100.53\n198.51.100.54\n", "quotes.service", "differ"),
+        # said in other words: nothing differs
+        ("192.0.2.0/29 ", "192.0.2.0/30 192.0.2.4/30 ", "quotes.service", ""),
         ("LoadState=loaded", "LoadState=not-found", "quotes.service", "missing"),
         ("=/etc/systemd/system/quotes", "=/lib/systemd/system/quotes", "quotes.service",
          "is that of /lib/systemd/system/quotes.service"),
@@ -227,7 +248,8 @@ def test_a_blank_host_lacks_all_of_it() -> None:
     assert differences(Actual(release="12")) == {
         **{one.name: "missing" for one in (NEEDED, GO, PLAIN, EXACT, FILE, LISTED, BINARY, LINK, UNIT)},
         "quotes": "missing, or not root's alone",
-        "ruleset in the kernel": "to be done",
+        "what is kept": "to be done",
+        "inet q": "missing",
     }
     assert USER.differs(Actual()) == "missing"
     assert not any(one.is_there(Actual()) for one in EVERY)
@@ -353,9 +375,9 @@ def test_a_unit_is_started_anew_only_for_a_reason() -> None:
 
 
 def test_a_step_runs_as_its_user_and_a_condition_is_looked_at_again() -> None:
-    assert STEP.commands(Actual(), False) == [("nft", "-f", "/etc/q/nft")]
+    assert STEP.commands(Actual(), False) == [("tool", "--keep")]
     assert replace(STEP, user="q").commands(Actual(), False) == [
-        ("runuser", "-u", "q", "--", "nft", "-f", "/etc/q/nft")
+        ("runuser", "-u", "q", "--", "tool", "--keep")
     ]
     (command,) = Step("s", check="false", cause="it's $(broken)").commands(Actual(), False)
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -433,6 +455,7 @@ def test_nothing_that_has_a_name_becomes_shell_text(tmp_path: Path) -> None:
         Generations(f"{base}/releases", 1, ()),
         Rule(NASTY, 5555, ()),
         Step(NASTY, "true"),
+        Peers(f"{NASTY}.service", (), ("true",)),
         Unit(f"{NASTY}.service", start=("true",), unproven=f"{base}/file"),
     ]
     done = subprocess.run(
@@ -448,7 +471,7 @@ def test_nothing_that_has_a_name_becomes_shell_text(tmp_path: Path) -> None:
     assert set(read.paths) == {f"{base}/exact", f"{base}/exact/{NASTY}", f"{base}/file", f"{base}/link"}
     assert read.links == {f"{base}/link": NASTY}
     assert read.generations == {f"{base}/releases": ["1"]}
-    assert read.steps == {NASTY: ""}
+    assert read.steps == {NASTY}
     assert (read.packages, read.users) == (set(), {})
 
 

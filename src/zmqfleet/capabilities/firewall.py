@@ -1,40 +1,42 @@
 """An nftables table of the fleet's own: each endpoint's port for its allowed peers; others' tables stay as they are."""
 
-import hashlib
 import ipaddress
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from zmqfleet.capabilities.part import CONFIGURE, INSTALL, Part, script
 from zmqfleet.fleet.addresses import addresses
 from zmqfleet.fleet.model import ETC, LIB, Fleet
 from zmqfleet.render import render
-from zmqfleet.resources import Directory, File, Inline, Package, Rule, Step, Unit
+from zmqfleet.resources import Directory, File, Inline, Package, Rule, Table, Unit
 
 UNIT = "zmqfleet-firewall.service"
-TABLE = f"{ETC}/firewall.nft"
+RULESET = f"{ETC}/firewall.nft"
+TABLE = "inet zmqfleet"
+# nftables.service flushes the whole ruleset; with this it loads ours behind its own
+_DROP_IN = "/etc/systemd/system/nftables.service.d"
 
 
 def parts(fleet: Fleet, host: str, leaving: Sequence[Rule]) -> Iterator[Part]:
-    """Table, unit, and what loads the one into the kernel; on every host of a fleet with services."""
+    """The table, and the unit that loads it at the next boot; on every host of a fleet with services."""
     if not fleet.services:
         return
     start = script("fleet", "unit-start")
     yield Part("firewall", INSTALL, (Package("nftables"), Directory(ETC), Directory(LIB), start))
     declared = rules(fleet, host)
     wanted = ruleset([*(_narrowed(rule, leaving) for rule in declared), *_kept(declared, leaving)])
-    table = File(TABLE, Inline.text(render("firewall", "firewall.nft.j2", {"_firewall_ruleset": wanted})))
-    unit_file = File(f"/etc/systemd/system/{UNIT}", Inline.text(render("firewall", f"{UNIT}.j2", {})))
-    load = Step(
-        "ruleset in the kernel",
-        check="nft --stateless list table inet zmqfleet | tr -d ' \\t\\n' | sha256sum | cut -c-64",
-        shows=hashlib.sha256("".join(wanted.split()).encode()).hexdigest(),
-        command=("nft", "-f", TABLE),
-        after=(TABLE,),
-    )
-    # loaded first: the unit is what loads it at the next boot
-    unit = Unit(UNIT, start=(start.path, UNIT))
-    yield Part("firewall", CONFIGURE, (*declared, table, load, unit_file, unit))
+    ruleset_file = _file(RULESET, "firewall.nft.j2", {"_firewall_ruleset": wanted})
+    unit_file = _file(f"/etc/systemd/system/{UNIT}", f"{UNIT}.j2")
+    drop_in = _file(f"{_DROP_IN}/zmqfleet.conf", "nftables.service.conf.j2")
+    unit = Unit(UNIT, start=(start.path, UNIT), restarted_by=(unit_file.path, drop_in.path))
+    table = Table(TABLE, wanted, RULESET)
+    # the table first: what comes after it is for the next boot
+    resources = (*declared, ruleset_file, table, unit_file, Directory(_DROP_IN), drop_in, unit)
+    yield Part("firewall", CONFIGURE, resources)
+
+
+def _file(path: str, template: str, variables: Mapping[str, Any] | None = None) -> File:
+    return File(path, Inline.text(render("firewall", template, variables or {})))
 
 
 def rules(fleet: Fleet, host: str) -> list[Rule]:

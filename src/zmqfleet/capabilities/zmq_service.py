@@ -1,5 +1,6 @@
 """ZeroMQ services: user, key, releases, allow-list, configuration, sandboxed unit."""
 
+import ipaddress
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -19,6 +20,7 @@ from zmqfleet.resources import (
     Inline,
     Key,
     Link,
+    Peers,
     Pending,
     Rule,
     Step,
@@ -27,6 +29,7 @@ from zmqfleet.resources import (
 )
 
 UNIT_START = f"{LIB}/unit-start"  # starts a unit and proves that it runs
+_UNIT_GUARD = f"{LIB}/unit-guard"  # holds a unit to its peers
 
 
 def parts(fleet: Fleet, host: str, leaving: Sequence[Rule]) -> Iterator[Part]:
@@ -47,6 +50,7 @@ def _install(fleet: Fleet, service: Service) -> Part:
         User(service.name, service.opt),
         *(Directory(path) for path in (LIB, ETC, OPT, service.etc, service.opt, f"{service.opt}/releases")),
         script("fleet", "unit-start"),
+        script("zmq_service", "unit-guard"),
         *keys,
     )
     return Part("zmq_service", INSTALL, resources, service.name)
@@ -143,7 +147,27 @@ def _start(fleet: Fleet, host: str, service: Service) -> Part:
         (UNIT_START, "--keep", kept, unit_name, *paths),
         after=paths,
     )
-    return Part("zmq_service", START, (keep, *placed, unit), service.name)
+    return Part(
+        "zmq_service", START, (keep, *placed, *_peers(fleet, host, service, unit_name), unit), service.name
+    )
+
+
+def _peers(fleet: Fleet, host: str, service: Service, unit: str) -> tuple[File, Peers]:
+    """Whom the service may exchange packets with: its own host, those that may connect to one of its endpoints, those
+    that it connects to, and its egress. The firewall, not this, tells its endpoints apart."""
+    serving = [endpoint for endpoint in service.endpoints if not endpoint.loopback]
+    hosts = {host, *(peer for endpoint in serving for peer in fleet.allowed(service, endpoint, host))}
+    found = {endpoint.own_address for endpoint in serving if endpoint.own_address}
+    for _, endpoint, servers in fleet.servers(host, service):
+        if endpoint.own_address is None:
+            hosts.update(servers)
+        elif not endpoint.loopback:
+            found.add(endpoint.own_address)
+    found.update(address for peer in hosts for address in addresses(fleet.hosts[peer]))
+    every = (ipaddress.ip_network(one) for one in found.union(service.egress))
+    networks = [str(one) for one in sorted(every, key=lambda one: (one.version, one))]
+    peers = File(f"{service.etc}/peers", Inline.text("".join(f"{one}\n" for one in networks)))
+    return peers, Peers(unit, tuple(networks), (_UNIT_GUARD, unit, peers.path))
 
 
 def service_variables(fleet: Fleet, host: str, service: Service) -> dict[str, Any]:

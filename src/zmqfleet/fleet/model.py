@@ -1,5 +1,6 @@
 """The fleet as data: which service binds which endpoints on which hosts, and who may connect."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,6 +21,8 @@ class FleetError(Exception):
 
 
 _EVERYWHERE = ("*", "0.0.0.0", "::")
+_SECRET_LENGTH = 8  # characters: shorter values of `env` are words such as `warning`
+_PASSWORD = re.compile(r"(?<=://)[^/\s@]+(?=@)")
 
 
 def is_loopback(bind: str) -> bool:
@@ -76,6 +79,7 @@ class Service:
     requires_env: tuple[str, ...]
     env: dict[str, str]
     limits: dict[str, int]
+    egress: tuple[str, ...] = ()
     batch: int = 1
 
     @property
@@ -283,6 +287,18 @@ class Fleet:
         wanted = {service.name for service in services}
         return [service for turn in self.turns for service in turn if service.name in wanted]
 
+    @cached_property
+    def _secrets(self) -> list[str]:
+        values = {value for service in self.services.values() for value in service.env.values()}
+        return sorted((one for one in values if len(one) >= _SECRET_LENGTH), key=len, reverse=True)
+
+    def masked(self, text: str) -> str:
+        """What a host has printed, or a message that quotes it, as people and logs may see it: without values of `env`
+        and passwords in URLs."""
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return _PASSWORD.sub("***", text)
+
     def public_keys(self) -> Mapping[tuple[str, str], str]:
         """The public keys that the controller has, by host and name."""
         return _PublicKeys(self.state / "curve")
@@ -294,7 +310,7 @@ def _bracketed(address: str) -> str:
 
 def service_from(entry: dict[str, Any]) -> Service:
     """A service from its validated variables."""
-    limits = {"nofile": 65536, **entry.get("limits", {})}
+    limits = {"nofile": 65536, "tasks": 4096, **entry.get("limits", {})}
     return Service(
         name=entry["name"],
         hosts=entry["hosts"],
@@ -308,5 +324,6 @@ def service_from(entry: dict[str, Any]) -> Service:
         requires_env=tuple(entry.get("requires_env", [])),
         env={key: str(value) for key, value in entry.get("env", {}).items()},
         limits={"max_sockets": min(1023, limits["nofile"]), **limits},
+        egress=tuple(entry.get("egress", [])),
         batch=entry.get("rollout", {}).get("batch", 1),
     )

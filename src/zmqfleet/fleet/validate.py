@@ -213,6 +213,11 @@ def _services(hosts: dict[str, Host], project: Path) -> Iterator[Problem]:
                     f"unknown or empty group {builders!r}, but {name!r} is built; {nearest(builders, groups)}",
                 )
         yield from _environment(entry, at)
+        for place, one in enumerate(entry.get("egress", [])):
+            try:
+                ipaddress.ip_network(one)
+            except ValueError as error:
+                yield f"{at}.egress[{place}]", f"{shown(one)} is no IP address or network: {error}"
         limits = service_from(entry).limits
         if limits["max_sockets"] > limits["nofile"]:
             yield (

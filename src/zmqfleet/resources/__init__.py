@@ -6,9 +6,11 @@ from zmqfleet.resources.generations import Generations
 from zmqfleet.resources.key import Key
 from zmqfleet.resources.package import Package
 from zmqfleet.resources.paths import Directory, File, Link
+from zmqfleet.resources.peers import Peers
 from zmqfleet.resources.reading import KINDS, parse, read
 from zmqfleet.resources.rule import Rule
 from zmqfleet.resources.step import Step
+from zmqfleet.resources.table import Table
 from zmqfleet.resources.unit import Unit
 from zmqfleet.resources.user import NOLOGIN, User
 
@@ -28,11 +30,13 @@ __all__ = [
     "Link",
     "Made",
     "Package",
+    "Peers",
     "Pending",
     "ReadError",
     "Resource",
     "Rule",
     "Step",
+    "Table",
     "Unit",
     "User",
     "parse",

@@ -32,8 +32,10 @@ class Actual:
     sha256: dict[str, str] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=dict)
     keys: dict[str, str] = field(default_factory=dict)  # public ones, by the name of the pair
+    tables: dict[str, str] = field(default_factory=dict)  # of nftables: SHA-256 without blanks
+    name_servers: list[str] = field(default_factory=list)  # their addresses
     units: dict[str, dict[str, str]] = field(default_factory=dict)  # systemd's properties
-    steps: dict[str, str] = field(default_factory=dict)  # those whose check holds, and what it printed
+    steps: set[str] = field(default_factory=set)  # those whose check holds
     generations: dict[str, list[str]] = field(default_factory=dict)  # newest first
     broken: dict[str, list[str]] = field(default_factory=dict)  # those that do not hold what they should
     listeners: dict[int, str] = field(default_factory=dict)  # TCP port: unit of the process, or its name

@@ -11,6 +11,9 @@ from zmqfleet.resources.base import Actual, Entry, Resource
 from zmqfleet.resources.content import Content, Made, Pending
 from zmqfleet.resources.stat import COMMAND, parse_stat, stat
 
+# others may have their drop-ins beside ours
+_REMOVE_SHARED = '[ ! -d "$0" ] || rmdir --ignore-fail-on-non-empty "$0"'
+
 
 def _differs(found: Entry | None, kind: str, mode: str, owner: str, group: str) -> str:
     if found is None:
@@ -63,6 +66,8 @@ class Directory(Resource):
 
     @classmethod
     def remove(cls, entry: Mapping[str, Any]) -> list[tuple[str, ...]]:
+        if entry["name"].startswith("/etc/systemd/system/"):
+            return [("sh", "-c", _REMOVE_SHARED, entry["name"])]
         return [("rm", "-rf", "--", entry["name"])]
 
     @classmethod

@@ -10,13 +10,17 @@ from zmqfleet.resources.generations import Generations
 from zmqfleet.resources.key import Key
 from zmqfleet.resources.package import Package
 from zmqfleet.resources.paths import Directory, File, Link
+from zmqfleet.resources.peers import Peers
 from zmqfleet.resources.rule import Rule
 from zmqfleet.resources.step import Step
+from zmqfleet.resources.table import Table
 from zmqfleet.resources.unit import Unit
 from zmqfleet.resources.user import User
 from zmqfleet.text import printable
 
-KINDS: tuple[type[Any], ...] = (Package, User, Directory, File, Link, Key, Generations, Rule, Step, Unit)
+KINDS: tuple[type[Any], ...] = (
+    Package, User, Directory, File, Link, Key, Generations, Rule, Table, Step, Peers, Unit,
+)  # fmt: skip
 
 _MARK = "== zmqfleet"
 _END = f"{_MARK} end"

@@ -10,9 +10,9 @@ from zmqfleet.resources.base import Actual, Commanded
 
 @dataclass(frozen=True)
 class Step(Commanded):
-    """A named command that is run as `user` unless `check`, a shell command, succeeds and, with `shows`, prints just
-    that; and if one of `after`, names of other resources, changes in the same run. A step without a command is a
-    condition: where its check fails, so does the host, with `cause`."""
+    """A named command that is run as `user` unless `check`, a shell command, succeeds; and if one of `after`, names of
+    other resources, changes in the same run. A step without a command is a condition: where its check fails, so does
+    the host, with `cause`."""
 
     kind: ClassVar[str] = "step"
     name: str
@@ -21,7 +21,6 @@ class Step(Commanded):
     user: str = "root"
     after: tuple[str, ...] = ()
     cause: str = ""
-    shows: str = ""
 
     def commands(self, actual: Actual, triggered: bool) -> list[tuple[str, ...]]:
         """What brings it about, run by root; a condition is looked at once more."""
@@ -37,22 +36,18 @@ class Step(Commanded):
         return False
 
     def differs(self, actual: Actual) -> str:
-        found = actual.steps.get(self.name)
-        return "" if found is not None and self.shows in ("", found) else self.cause or "to be done"
+        return "" if self.name in actual.steps else self.cause or "to be done"
 
     def is_there(self, actual: Actual) -> bool:
         return self.name in actual.steps
 
     @classmethod
     def read(cls, items: Sequence["Step"]) -> str:
-        silent = {True: "2>/dev/null", False: ">/dev/null 2>&1"}
         return "; ".join(
-            f"if printed=$( ({one.check}) {silent[bool(one.shows)]} </dev/null); "
-            f"then printf '%s|%s\\n' \"$printed\" {shlex.quote(one.name)}; fi"
+            f"if ({one.check}) >/dev/null 2>&1 </dev/null; then printf '%s\\n' {shlex.quote(one.name)}; fi"
             for one in items
         )
 
     @classmethod
     def parse(cls, line: str, actual: Actual) -> None:
-        printed, name = line.split("|", 1)
-        actual.steps[name] = printed
+        actual.steps.add(line)

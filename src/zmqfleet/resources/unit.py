@@ -11,7 +11,7 @@ from zmqfleet.resources.stat import parse_stat, stat
 
 _PROPERTIES = (
     "Id,LoadState,UnitFileState,ActiveState,SubState,NeedDaemonReload,FragmentPath,NRestarts,ExecMainStartTimestamp,"
-    "MainPID,ExecMainStatus,Result"
+    "MainPID,ExecMainStatus,Result,IPAddressAllow"
 )
 # a unit that was started again by systemd within this time (seconds) before the read may be in a loop
 _RESTARTED_LATELY = 30
