@@ -19,6 +19,7 @@ from paramiko import SSHException
 from pyinfra import host, logger, state
 from pyinfra.api import FileUploadCommand, StringCommand, operation
 from pyinfra.api.exceptions import PyinfraError
+from pyinfra.api.util import print_host_combined_output
 from pyinfra.context import ctx_host
 from pyinfra.operations import apt, server
 
@@ -44,6 +45,7 @@ from zmqfleet.converge import (
 from zmqfleet.deploys.hosts import fleet, give_up_when_cut_off, refuse_data
 from zmqfleet.fleet import NO_SERVICES
 from zmqfleet.resources import NOLOGIN, Directory, File, Inline, Link, User
+from zmqfleet.text import printable
 
 # Uploads pass through this directory in the ssh user's home, which nobody else can enter: pyinfra's own way by /tmp
 # is predictable and readable by all (pyinfra #1085).
@@ -52,6 +54,27 @@ _ASK_SECONDS = 120
 _AT_ONCE = 64
 
 Commands = Iterator[StringCommand | FileUploadCommand]
+
+
+class _Told(StringCommand):
+    """A command of which people see what they see of all that hosts say: printable, and without secrets."""
+
+    def execute(self, state: Any, host: Any, connector_arguments: Any) -> Any:
+        done, output = host.run_shell_command(
+            self,
+            print_output=False,
+            print_input=state.print_input,
+            **{**connector_arguments, **self.connector_arguments},
+        )
+        for line in output:
+            line.line = _told(line.line)
+        if state.print_output:
+            print_host_combined_output(host, output)
+        return done, output
+
+
+def _told(text: str) -> str:
+    return fleet().masked(printable(text))
 
 
 class _ByName(set[Any]):
@@ -85,10 +108,15 @@ def _follow(run: HostRun, actions: Actions) -> Commands:
     """Does what is next, until there is nothing; fails on this host only, which others may try then."""
     succeeded = False
     try:
-        yield from _do(actions)
+        for command in _do(actions):
+            if isinstance(command, FileUploadCommand):
+                yield command
+            else:  # pyinfra's own operations also yield text
+                own = command.connector_arguments if isinstance(command, StringCommand) else {}
+                yield _Told(command, **own)
         succeeded = True
     except HostError as error:
-        yield StringCommand(f"echo {shlex.quote(str(error))} >&2; exit 1")
+        yield _Told(f"echo {shlex.quote(_told(str(error)))} >&2; exit 1")
     finally:
         if not succeeded:
             with suppress(HostError):  # one that cannot be reached keeps it until it lapses
@@ -107,7 +135,7 @@ def _do(actions: Actions) -> Commands:
             elif isinstance(action, Attempt):
                 answer = _ask(shlex.join(action.command), _env={locking.MARK: _holder().text})
             elif isinstance(action, Warn):
-                logger.warning(f"{host.print_prefix}{action.message}")
+                logger.warning(f"{host.print_prefix}{_told(action.message)}")
             else:
                 yield from _commands(action)
     except StopIteration:
@@ -189,7 +217,7 @@ def _read(one: Any) -> Any:
                 raise AssertionError("reading changes nothing")
             _runs[one.name] = run
         except Exception as error:  # whatever a host does, the others go on
-            logger.error(f"{one.print_prefix}{error}")
+            logger.error(f"{one.print_prefix}{_told(str(error))}")
             return one
     return None
 

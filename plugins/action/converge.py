@@ -11,7 +11,7 @@ import pickle
 import shlex
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -68,11 +68,12 @@ class ActionModule(ActionBase):
         result = super().run(tmp, task_vars)
         variables = task_vars or {}
         self._diffs: list[dict[str, Any]] = []
+        self._masked: Callable[[str], str] = str
         try:
             return {**result, **self._run(variables)}
         except (FleetError, HostError) as error:
             raise AnsibleActionFail(
-                str(error), result={"diff": self._diffs} if self._diffs else None
+                self._masked(str(error)), result={"diff": self._diffs} if self._diffs else None
             ) from None
 
     def _run(self, variables: dict[str, Any]) -> dict[str, Any]:
@@ -83,6 +84,7 @@ class ActionModule(ActionBase):
             variables["inventory_hostname"],
             self._task.get_play()._uuid,
         )
+        self._masked = fleet.masked
         if not fleet.services and capability not in ALONE:
             raise FleetError(NO_SERVICES)
         if phase == "check":
@@ -135,7 +137,7 @@ class ActionModule(ActionBase):
                 done = self._low_level_execute_command(command, executable="/bin/sh")
                 return Answer(done["rc"] == 0, done["stdout"], done["stderr"])
             case Warn(message):
-                self._display.warning(message)
+                self._display.warning(self._masked(message))
             case Attempt(command):
                 try:
                     self._command(command, variables)

@@ -104,4 +104,4 @@ def _read(run: HostRun, warnings: list[str]) -> tuple[str, str]:
     except StopIteration:
         return run.host, ""
     except (HostError, remote.RemoteError) as error:
-        return run.host, str(error).removeprefix(f"{run.host}: ")
+        return run.host, run.fleet.masked(str(error)).removeprefix(f"{run.host}: ")
