@@ -102,13 +102,14 @@ def validate(project: Path | None, inventory: Path | None) -> None:
 @main.command()
 @click.argument("host")
 @click.option("--json", "as_json", is_flag=True, help="JSON instead of YAML.")
+@click.option("--show-secrets", is_flag=True, help="Also files that hold secrets, such as environments.")
 @_PROJECT
 @_INVENTORY
-def view(host: str, as_json: bool, project: Path | None, inventory: Path | None) -> None:
+def view(host: str, as_json: bool, show_secrets: bool, project: Path | None, inventory: Path | None) -> None:
     """Print what HOST will be: packages, users, files, units, ruleset, peers, expected probe cells."""
     found = _fleet(project, inventory)
     try:
-        data = view_of(found, host)
+        data = view_of(found, host, show_secrets)
     except fleet.FleetError as error:
         raise _Failure(str(error)) from None
     if as_json:

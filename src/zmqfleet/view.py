@@ -28,8 +28,8 @@ from zmqfleet.resources import (
 _CELL = ("destination", "service", "endpoint", "socket", "mechanism", "credentials", "expected")
 
 
-def view_of(fleet: Fleet, host: str) -> dict[str, Any]:
-    """What a host will be: resources by kind, ruleset, peers, expected probe cells; secrets are left out.
+def view_of(fleet: Fleet, host: str, show_secrets: bool = False) -> dict[str, Any]:
+    """What a host will be: resources by kind, ruleset, peers, expected probe cells; secrets are left out by default.
 
     Raises FleetError if there is no such host, or a peer's name has no address.
     """
@@ -38,7 +38,10 @@ def view_of(fleet: Fleet, host: str) -> dict[str, Any]:
     cells = [cell for cell in plan.cells(fleet, fleet.public_keys()) if cell.source == host]
     return {
         "host": host,
-        **{many: [_plain(r) for r in found.values() if r.kind == kind] for kind, many in _KINDS.items()},
+        **{
+            many: [_plain(r, show_secrets) for r in found.values() if r.kind == kind]
+            for kind, many in _KINDS.items()
+        },
         "ruleset": ruleset(rules(fleet, host)) if fleet.services else "",
         "listening": [
             {"service": s.name, "endpoint": e.name, "socket": e.socket, "address": e.bind, "port": e.port}
@@ -67,14 +70,15 @@ _KINDS = {
 }
 
 
-def _plain(resource: Resource) -> Any:
+def _plain(resource: Resource, show_secrets: bool) -> Any:
     match resource:
         case User(name, home):
             return {"name": name, "home": home}
         case Directory(path, mode, owner, group, only):
             return {"path": path, "mode": mode, "owner": owner, "group": group, "exact": only is not None}
         case File(path, content, mode, owner, group):
-            return {"path": path, "mode": mode, "owner": owner, "group": group, **_content(content)}
+            entry = {"path": path, "mode": mode, "owner": owner, "group": group}
+            return {**entry, **_content(content, show_secrets)}
         case Link(path, target):
             return {"path": path, "target": target}
         case Key(name, directory):
@@ -89,9 +93,9 @@ def _plain(resource: Resource) -> Any:
             return resource.name
 
 
-def _content(content: Content) -> dict[str, str]:
+def _content(content: Content, show_secrets: bool) -> dict[str, str]:
     match content:
-        case Inline(secret=True):
+        case Inline(secret=True) if not show_secrets:
             return {"content": "(secret)"}
         case Inline(data):
             return {"content": data.decode()} if b"\0" not in data else {"sha256": content.sha256}

@@ -51,6 +51,8 @@ def test_a_view_shows_no_secret(project: Project) -> None:
     text = json.dumps([view_of(found, host) for host in found.hosts])
     assert SECRET not in text
     assert '"content": "(secret)"' in text
+    shown = CliRunner().invoke(main, ["view", "broker1", "--show-secrets", *project.arguments])
+    assert SECRET in shown.stdout
 
 
 def test_what_cannot_be_known_yet_is_said(project: Project) -> None:
