@@ -25,6 +25,7 @@ from zmqfleet.resources import (
     Link,
     Made,
     Package,
+    Peers,
     Pending,
     ReadError,
     Unit,
@@ -192,7 +193,8 @@ class HostRun:
         answer = yield Ask(reading(self.fleet, self.host))
         assert answer
         if not answer.succeeded:
-            raise HostError(f"{self.host}: cannot be read: {answer.stderr.strip()[-300:] or 'no answer'}")
+            said = self.fleet.masked(answer.stderr.strip())[-300:]
+            raise HostError(f"{self.host}: cannot be read: {said or 'no answer'}")
         try:
             actual = parse(answer.stdout.split("\n"))
             # a host that leaves has nothing more to tell, and must be able to whatever it shows
@@ -430,7 +432,7 @@ class HostRun:
 
     def _place_one(self, change: Change) -> Actions:
         resource = change.resource
-        if isinstance(resource, Unit) and change.part.service:
+        if isinstance(resource, Unit | Peers) and change.part.service:
             for command in resource.commands(self.plan.actual, change.triggered):
                 answer = yield Attempt(command)
                 assert answer

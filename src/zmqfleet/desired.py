@@ -217,9 +217,12 @@ class Plan:
                 if found and is_ours and (found.kind == "directory") != isinstance(one, Directory):
                     yield f"{one.kind} {one.name} is a {found.kind}: remove it there"
 
+    def _is_ours(self, one: Resource) -> bool:
+        return (one.kind, one.name) in self._manifest or (File.kind, one.placed_with) in self._manifest
+
     def _foreign(self) -> Iterator[str]:
-        for name, (part, resource) in self._owned.items():
-            is_foreign = name not in self._manifest and resource.is_there(self.actual)
+        for part, resource in self._owned.values():
+            is_foreign = not self._is_ours(resource) and resource.is_there(self.actual)
             if is_foreign and (differs := resource.differs(self.actual)):
                 advice = "remove it there"
                 if part.service:
@@ -271,7 +274,7 @@ class Plan:
         if it is that already."""
         entries = {name: entry for name, entry in self._manifest.items() if name not in self._owned}
         for name, (part, resource) in self._owned.items():
-            was_there = name not in self._manifest and resource.is_there(self.actual)
+            was_there = not self._is_ours(resource) and resource.is_there(self.actual)
             if not was_there or (self.is_lost and not resource.differs(self.actual)):
                 entries[name] = _entry(part, self._provisional(resource))
         return None if entries == self._manifest else _text(entries)

@@ -98,10 +98,10 @@ def _read(run: HostRun, warnings: list[str]) -> tuple[str, str]:
                     )
                     answer = Answer(said.status == 0, said.stdout, said.stderr)
                 case Warn(message):
-                    warnings.append(message)
+                    warnings.append(run.fleet.masked(message))
                 case action:
                     raise AssertionError(f"a read changes nothing: {action}")
     except StopIteration:
         return run.host, ""
     except (HostError, remote.RemoteError) as error:
-        return run.host, run.fleet.masked(str(error)).removeprefix(f"{run.host}: ")
+        return run.host, run.fleet.masked(str(error).removeprefix(f"{run.host}: "))

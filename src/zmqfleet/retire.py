@@ -35,7 +35,7 @@ def retire(fleet: Fleet, host: str, say: Callable[[str], None]) -> None:
     except (HostError, remote.RemoteError) as error:
         with suppress(remote.RemoteError):
             _on(run, locking.release(run.holder))
-        raise FleetError(f"{host}: {str(error).removeprefix(f'{host}: ')}") from None
+        raise FleetError(f"{host}: {fleet.masked(str(error).removeprefix(f'{host}: '))}") from None
     for line in run.done:
         say(f"{host}: {line}")
     keys = fleet.state / "curve" / host

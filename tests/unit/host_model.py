@@ -100,7 +100,7 @@ class ModelHost:
     enabled: set[str] = field(default_factory=set)
     loaded: dict[str, bytes] = field(default_factory=dict)  # unit files as systemd has read them
     processes: dict[str, Process] = field(default_factory=dict)
-    peers: dict[str, str] = field(default_factory=dict)  # of units, as systemd shows them
+    peers: dict[str, list[str]] = field(default_factory=dict)  # of units
     broken: set[str] = field(default_factory=set)  # programs, by path, that do not run
     deaf: set[str] = field(default_factory=set)  # programs that run, and do not listen
     kept: dict[str, dict[str, Node]] = field(default_factory=dict)
@@ -143,6 +143,7 @@ class ModelHost:
                 inside = [(n.changed, p) for p, n in self.paths.items() if posixpath.dirname(p) == one.path]
                 newest = sorted(inside, reverse=True)
                 found.generations[one.path] = [posixpath.basename(path) for _, path in newest]
+        found.peers = {name: list(networks) for name, networks in self.peers.items()}
         found.listeners = {port: unit for unit, one in self.processes.items() for port in one.ports}
         if MANIFEST in self.paths:
             found.manifest = [json.loads(line) for line in self.paths[MANIFEST].data.splitlines()]
@@ -171,7 +172,6 @@ class ModelHost:
             "NRestarts": "0",
             "ExecMainStartTimestamp": _timestamp(started) if process else "",
             "now": str(self.clock),
-            "IPAddressAllow": self.peers.get(name, ""),
             **({"exe": process.exe} if process and process.exe else {}),
         }
 
@@ -340,6 +340,9 @@ class ModelHost:
                     data = json.dumps(
                         {**before, "connects": {**before["connects"], **now["connects"]}}
                     ).encode()
+                elif path.endswith("/peers"):
+                    both = {*data.split(), *self.paths[path].data.split()}
+                    data = b"".join(b"%s\n" % line for line in sorted(both))
                 self.paths[path] = replace(node, data=data, changed=self.clock)
             self.clock += 1
             self._reload()
@@ -384,7 +387,7 @@ class ModelHost:
     def _guard(self, tool: str, unit: str, path: str) -> None:
         self._program(tool)
         self._load(RULESET)
-        self.peers[unit] = f"127.0.0.0/8 ::1/128 {' '.join(self.paths[path].data.decode().split())}"
+        self.peers[unit] = ["127.0.0.0/8", "::1/128", *self.paths[path].data.decode().split()]
 
     def _resolve(self, path: str) -> str:
         directory, name = posixpath.split(path)

@@ -22,11 +22,11 @@ from zmqfleet.resources import Actual, Entry, File, Inline, Link, Made, Peers, P
 # what is placed for quotes on a broker, last first, without what others need there too
 OF_QUOTES = [
     ("peers", "quotes.service"),
-    ("file", "/etc/zmqfleet/quotes/peers"),
     ("link", "/opt/zmqfleet/quotes/current"),
     ("file", "/etc/systemd/system/quotes.service"),
     ("file", "/etc/zmqfleet/quotes/endpoints.json"),
     ("file", "/etc/zmqfleet/quotes/environment"),
+    ("file", "/etc/zmqfleet/quotes/peers"),
     ("directory", "/etc/zmqfleet/quotes/clients"),
     ("rule", "quotes.health 5557"),
     ("rule", "quotes.ticks 5556"),
@@ -127,7 +127,10 @@ def test_on_a_blank_host_all_is_placed_in_order(new: Converged) -> None:
     ]
     assert named(plan.changes()) == wanted
     assert (plan.removals(START), plan.removals(RETIRE), plan.refusals, plan.leaving) == ([], [], [], [])
-    assert named(plan.changes("zmq_service", START))[-1] == ("unit", "quotes.service")
+    assert named(plan.changes("zmq_service", START))[-2:] == [
+        ("unit", "quotes.service"),
+        ("peers", "quotes.service"),
+    ]
 
 
 def test_a_manifest_is_written_ahead_and_holds_what_will_be_ours(new: Converged) -> None:
@@ -136,8 +139,9 @@ def test_a_manifest_is_written_ahead_and_holds_what_will_be_ours(new: Converged)
     entries = [json.loads(line) for line in manifest.splitlines()]
     assert [(entry["kind"], entry["name"]) for entry in entries if "quotes" in entry["name"]] == [
         *sorted([("user", "quotes")]),
-        *reversed([one for one in OF_QUOTES if one[0] != "user" and "quotes" in one[1]]),
+        *reversed([one for one in OF_QUOTES if one[0] not in ("user", "peers") and "quotes" in one[1]]),
         ("unit", "quotes.service"),
+        ("peers", "quotes.service"),
     ]
     kinds = {entry["kind"] for entry in entries}
     assert kinds == {"user", "directory", "file", "link", "key", "rule", "table", "peers", "unit"}
@@ -469,6 +473,36 @@ def test_a_service_is_held_to_its_peers(new: Converged) -> None:
 def peers(found: Fleet, host: str) -> dict[str, str]:
     resources = [one for part in Plan(found, host, Actual("12")).parts for one in part.resources]
     return {one.name: " ".join(one.networks) for one in resources if isinstance(one, Peers)}
+
+
+def test_a_table_is_ours_where_its_file_is(converged: Converged) -> None:
+    """As hosts have it that were converged before manifests knew of tables."""
+    manifest = "/etc/zmqfleet/manifest"
+    for host in converged.hosts.values():
+        lines = host.paths[manifest].data.decode().splitlines(keepends=True)
+        without = "".join(line for line in lines if '"kind": "table"' not in line)
+        host.paths[manifest] = replace(host.paths[manifest], data=without.encode())
+    wider = {**SERVICE["endpoints"][0], "allow": ["gateways", "strangers"]}
+    converged.then({**SERVICE, "endpoints": [wider, *SERVICE["endpoints"][1:]]}, CLIENT)
+    converged.run()
+    assert ("table", "inet zmqfleet") in converged.hosts["broker1"].manifest()
+    assert "192.0.2.5" in converged.hosts["broker1"].table
+
+
+def test_what_goes_back_goes_back_to_its_peers_too(converged: Converged) -> None:
+    path = "/etc/zmqfleet/quotes/peers"
+    converged.then({**SERVICE, "egress": ["10.0.0.1"]}, CLIENT)
+    assert converged.run().errors == {}
+    (converged.project.root / "src" / "main.go").write_text("package main\n\nfunc main() { panic(1) }\n")
+    converged.then({**SERVICE, "egress": ["10.0.0.2"]}, CLIENT)
+    broken = release(converged.fleet, converged.fleet.services["quotes"]).on_host
+    for host in converged.hosts.values():
+        host.broken.add(broken)
+    assert "quotes" in converged.run().errors["broker1"]
+    # what was put back may talk to whom it talked to, and to those who have moved meanwhile
+    back = converged.hosts["broker1"].paths[path].data.decode().split()
+    assert {"10.0.0.1/32", "10.0.0.2/32"} <= set(back)
+    assert converged.hosts["broker1"].peers["quotes.service"] == ["127.0.0.0/8", "::1/128", *back]
 
 
 def test_a_table_of_that_name_that_nobody_has_placed_is_not_taken_over(new: Converged) -> None:

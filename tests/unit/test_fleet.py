@@ -28,12 +28,17 @@ def test_allow_list_holds_the_clients_key_and_else_the_probes(project: Project) 
 
 
 def test_what_hosts_print_is_shown_without_secrets(project: Project) -> None:
-    env = {"REGION": "eu-1", "TOKEN": "hunter22", "LONGER": "hunter22hunter22"}
+    env = {"REGION": "eu-1", "TOKEN": "hunter22", "LONGER": "hunter22hunter22", "SIGNS": 'p"<w&rd-1'}
+    env |= {"PEER": "gateway1", "AT": "192.0.2.2"}
     project.write(zmq_services=[{**SERVICE, "env": env}, CLIENT])
     found = load(project)
     told = "panic in eu-1: hunter22 hunter22hunter22! get https://me:hunter2@goproxy.example.com/x: 401"
     shown = "panic in eu-1: *** ***! get https://***@goproxy.example.com/x: 401"
     assert found.masked(told) == shown
+    assert found.masked("https://me:p@ss@goproxy.example.com") == "https://***@goproxy.example.com"
+    # as loggers print it, and in a URL
+    assert found.masked(r'{"dsn":"p\"\u003cw\u0026rd-1"} p%22%3Cw%26rd-1') == '{"dsn":"***"} ***'
+    assert found.masked("broker1: 192.0.2.2") == "broker1: 192.0.2.2", "a message without its subject"
     assert found.masked("mail me@example.com") == "mail me@example.com"
 
 

@@ -100,6 +100,14 @@ quotes|some key
 what is kept
 == zmqfleet peers
 198.51.100.53
+fe80::53%eth0
+dns.example.com
+10.0.0.53:5353
+quotes.service|198.51.100.53/32
+quotes.service|fe80::53/128
+quotes.service|::1/128
+quotes.service|192.0.2.0/29
+quotes.service|127.0.0.0/8
 == zmqfleet unit
 now=1795269300.000000000
 MainPID=4711
@@ -114,7 +122,6 @@ SubState=running
 FragmentPath=/etc/systemd/system/quotes.service
 UnitFileState=enabled
 NeedDaemonReload=no
-IPAddressAllow=198.51.100.53/32 ::1/128 192.0.2.0/29 127.0.0.0/8
 Id=quotes.service
 
 
@@ -149,7 +156,7 @@ def test_all_that_was_printed_is_read() -> None:
     assert found.listeners == {5555: "quotes.service", 22: "sshd"}
     assert found.steps == {"what is kept"}
     assert found.tables == {"inet q": TABLE_Q}
-    assert found.name_servers == ["198.51.100.53"]
+    assert found.name_servers == ["198.51.100.53", "fe80::53"]
     assert found.units["quotes.service"]["exe"] == "/opt/q/releases/1/q"
 
 
@@ -199,11 +206,11 @@ def test_nothing_differs_where_all_is_as_declared() -> None:
         (f"{TABLE_Q}|inet q\n", "", "inet q", "missing"),
         (TABLE_Q, Y[::-1], "inet q", "content"),
         # whom systemd lets through, one that is no longer a peer, one that is not let through yet
-        ("192.0.2.0/29 ", "192.0.2.0/29 192.0.2.8/32 ", "quotes.service", "differ"),
-        ("192.0.2.0/29 ", "192.0.2.0/30 ", "quotes.service", "differ"),
+        ("192.0.2.0/29\n", "192.0.2.0/29\nquotes.service|192.0.2.8/32\n", "quotes.service", "differ"),
+        ("192.0.2.0/29", "192.0.2.0/30", "quotes.service", "differ"),
         ("peers\n198.51.100.53\n", "peers\n198.51.100.53\n198.51.100.54\n", "quotes.service", "differ"),
         # said in other words: nothing differs
-        ("192.0.2.0/29 ", "192.0.2.0/30 192.0.2.4/30 ", "quotes.service", ""),
+        ("192.0.2.0/29\n", "192.0.2.0/30\nquotes.service|192.0.2.4/30\n", "quotes.service", ""),
         ("LoadState=loaded", "LoadState=not-found", "quotes.service", "missing"),
         ("=/etc/systemd/system/quotes", "=/lib/systemd/system/quotes", "quotes.service",
          "is that of /lib/systemd/system/quotes.service"),
@@ -384,6 +391,105 @@ def test_a_step_runs_as_its_user_and_a_condition_is_looked_at_again() -> None:
     assert (done.returncode, done.stderr) == (1, "it's $(broken)\n")
     (command,) = Step("s", check="true", cause="broken").commands(Actual(), False)
     assert subprocess.run(command, check=False).returncode == 0
+
+
+def test_peers_are_set_by_the_guard_and_go_with_what_systemd_kept(tmp_path: Path) -> None:
+    assert PEERS.commands(Actual(), False) == [("unit-guard", "quotes.service")]
+    assert PEERS.is_there(Actual(peers={"quotes.service": ["192.0.2.4/32"]}))
+    assert Peers.remove({"name": "q.service"}) == [
+        ("sh", "-c", 'rm -rf "/run/systemd/system.control/$0.d"; systemctl daemon-reload', "q.service")
+    ]
+
+
+def test_name_servers_are_found_as_resolvers_find_them() -> None:
+    text = "#nameserver 9.9.9.9\nnameserver fe80::1%eth0\n nameserver\t192.0.2.53 # x\nnameserver here\nsearch a\n"
+    read = Peers.read([PEERS])
+    assert " /etc/resolv.conf;" in read
+    done = subprocess.run(
+        ["sh", "-c", read.replace("/etc/resolv.conf", "/dev/stdin")],
+        input=text,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    found = Actual()
+    for line in done.stdout.splitlines():
+        Peers.parse(line, found)
+    assert found.name_servers == ["fe80::1", "192.0.2.53"]
+
+
+@pytest.mark.parametrize("network", ["garbage", "10.1.2.3/8", "10.0.0.0/33"])
+def test_a_host_that_tells_no_networks_is_not_read(network: str) -> None:
+    text = AS_DECLARED.replace("quotes.service|192.0.2.0/29", f"quotes.service|{network}")
+    with pytest.raises(ReadError, match="cannot read what it printed of peers"):
+        resources.parse(text.splitlines())
+
+
+@pytest.mark.parametrize(("old", "new"), [("NRestarts=0", "NRestarts=x"), ("now=1795269300.0", "now=x")])
+def test_a_host_that_tells_no_numbers_is_not_read(old: str, new: str) -> None:
+    with pytest.raises(ReadError, match="cannot read what it printed of unit"):
+        resources.parse(AS_DECLARED.replace(old, new).splitlines())
+
+
+def test_a_host_that_tells_networks_without_end_is_not_read() -> None:
+    many = "".join(f"quotes.service|10.{n >> 8}.{n & 255}.0/24\n" for n in range(20_001))
+    with pytest.raises(ReadError, match="more than 20000 networks"):
+        resources.parse(AS_DECLARED.replace("quotes.service|192.0.2.0/29\n", many).splitlines())
+
+
+@pytest.fixture
+def called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A log of how `nft` and `systemctl` are called, which succeed unless a file `fails` is there."""
+    for name in ("nft", "systemctl"):
+        stub = tmp_path / name
+        stub.write_text(f'#!/bin/sh\necho {name} "$@" >>{tmp_path}/log\n[ ! -e {tmp_path}/fails ]\n')
+        stub.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    return tmp_path / "log"
+
+
+def test_a_table_that_is_gone_already_may_be_removed(called: Path) -> None:
+    (command,) = Table.remove({"name": "inet q"})
+    assert subprocess.run(command, check=False).returncode == 0
+    assert called.read_text() == "nft list table inet q\nnft delete table inet q\n"
+    (called.parent / "fails").touch()
+    assert subprocess.run(command, check=False).returncode == 0
+    assert called.read_text().splitlines()[2:] == ["nft list table inet q"]
+
+
+def test_a_directory_that_others_use_stays_with_what_is_theirs(tmp_path: Path) -> None:
+    shared = Directory("/etc/q.d", shared=True)
+    hardened = Actual(paths={"/etc/q.d": resources.Entry("directory", "700", "root", "root", 0.0)})
+    assert (shared.differs(hardened), shared.differs(Actual())) == ("", "missing")
+    assert Directory("/etc/q.d").differs(hardened) == "mode 700"
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "theirs").touch()
+    (command,) = Directory.remove({"name": str(tmp_path / "d"), **shared.data})
+    for left in (True, False, False):  # with theirs, empty, gone
+        assert subprocess.run(command, check=False).returncode == 0
+        assert (tmp_path / "d").exists() == left
+        (tmp_path / "d" / "theirs").unlink(missing_ok=True)
+
+
+def test_the_guard_loads_the_rules_and_then_lets_the_peers_through(called: Path, tmp_path: Path) -> None:
+    guard = ROOT / "roles" / "zmq_service" / "files" / "unit-guard"
+    peers = tmp_path / "peers"
+    peers.write_text("".join(f"10.0.{n >> 8}.{n & 255}/32\n" for n in range(2000)))
+    assert subprocess.run([guard, "q.service", peers], check=False).returncode == 0
+    load, allow = called.read_text().splitlines()
+    assert load == "nft -f /etc/zmqfleet/firewall.nft"
+    start = "systemctl set-property --runtime q.service IPAddressAllow= IPAddressAllow=127.0.0.0/8 ::1/128 "
+    assert allow.startswith(start)
+    assert allow.count("IPAddressAllow=") == 4  # one that empties it, and 1000 at a time
+    given = set(allow.replace("IPAddressAllow=", "").split())
+    assert set(peers.read_text().split()) <= given
+    (called.parent / "fails").touch()
+    failed = subprocess.run([guard, "q.service", peers], capture_output=True, text=True, check=False)
+    assert (failed.returncode, failed.stderr) == (
+        1,
+        "q.service: does not start without the firewall's rules\n",
+    )
+    assert len(called.read_text().splitlines()) == 3, "systemd was told, though there are no rules"
 
 
 # --- what was printed is no host

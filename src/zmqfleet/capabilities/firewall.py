@@ -31,7 +31,7 @@ def parts(fleet: Fleet, host: str, leaving: Sequence[Rule]) -> Iterator[Part]:
     unit = Unit(UNIT, start=(start.path, UNIT), restarted_by=(unit_file.path, drop_in.path))
     table = Table(TABLE, wanted, RULESET)
     # the table first: what comes after it is for the next boot
-    resources = (*declared, ruleset_file, table, unit_file, Directory(_DROP_IN), drop_in, unit)
+    resources = (*declared, ruleset_file, table, unit_file, Directory(_DROP_IN, shared=True), drop_in, unit)
     yield Part("firewall", CONFIGURE, resources)
 
 

@@ -132,6 +132,7 @@ def _start(fleet: Fleet, host: str, service: Service) -> Part:
         Link(f"{service.opt}/current", f"releases/{new.id}"),
     )
     paths = tuple(one.path for one in placed)
+    peers_file, peers = _peers(fleet, host, service, unit_name)
     secret = (_key(service).secret_file,) if fleet.has_key(service) else ()
     ports = sorted(str(endpoint.port) for endpoint in service.endpoints)
     unit = Unit(
@@ -144,12 +145,11 @@ def _start(fleet: Fleet, host: str, service: Service) -> Part:
     keep = Step(
         f"what {service.name} runs with, kept",
         ":",
-        (UNIT_START, "--keep", kept, unit_name, *paths),
+        (UNIT_START, "--keep", kept, unit_name, *paths, peers_file.path),
         after=paths,
     )
-    return Part(
-        "zmq_service", START, (keep, *placed, *_peers(fleet, host, service, unit_name), unit), service.name
-    )
+    # a unit that starts sees to its peers by itself; they come last for one that does not
+    return Part("zmq_service", START, (keep, peers_file, *placed, unit, peers), service.name)
 
 
 def _peers(fleet: Fleet, host: str, service: Service, unit: str) -> tuple[File, Peers]:

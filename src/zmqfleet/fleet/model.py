@@ -1,11 +1,13 @@
 """The fleet as data: which service binds which endpoints on which hosts, and who may connect."""
 
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from zmqfleet.inventory import Host, groups_of
 
@@ -22,7 +24,7 @@ class FleetError(Exception):
 
 _EVERYWHERE = ("*", "0.0.0.0", "::")
 _SECRET_LENGTH = 8  # characters: shorter values of `env` are words such as `warning`
-_PASSWORD = re.compile(r"(?<=://)[^/\s@]+(?=@)")
+_PASSWORD = re.compile(r"(?<=://)[^/\s]+(?=@)")
 
 
 def is_loopback(bind: str) -> bool:
@@ -290,7 +292,14 @@ class Fleet:
     @cached_property
     def _secrets(self) -> list[str]:
         values = {value for service in self.services.values() for value in service.env.values()}
-        return sorted((one for one in values if len(one) >= _SECRET_LENGTH), key=len, reverse=True)
+        # words that a message is about
+        values -= {*self.hosts, *self.groups, *self.services, *(host.address for host in self.hosts.values())}
+        long = [one for one in values if len(one) >= _SECRET_LENGTH]
+        # also as a log in JSON, or a URL, has them
+        escaped = [json.dumps(one)[1:-1] for one in long]
+        for sign in "<>&":
+            escaped += [one.replace(sign, f"\\u{ord(sign):04x}") for one in escaped]
+        return sorted({*long, *escaped, *(quote(one, safe="") for one in long)}, key=len, reverse=True)
 
     def masked(self, text: str) -> str:
         """What a host has printed, or a message that quotes it, as people and logs may see it: without values of `env`

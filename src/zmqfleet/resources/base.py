@@ -33,6 +33,7 @@ class Actual:
     links: dict[str, str] = field(default_factory=dict)
     keys: dict[str, str] = field(default_factory=dict)  # public ones, by the name of the pair
     tables: dict[str, str] = field(default_factory=dict)  # of nftables: SHA-256 without blanks
+    peers: dict[str, list[str]] = field(default_factory=dict)  # of units: networks that systemd lets through
     name_servers: list[str] = field(default_factory=list)  # their addresses
     units: dict[str, dict[str, str]] = field(default_factory=dict)  # systemd's properties
     steps: set[str] = field(default_factory=set)  # those whose check holds
@@ -57,6 +58,11 @@ class Resource(ABC):
     def owned(self) -> bool:
         """Whether a manifest holds it: it goes when it is no longer declared, and nobody else's is taken over."""
         return True
+
+    @property
+    def placed_with(self) -> str:
+        """The path of a file with which a run places it: where that is ours, so is this; empty if there is none."""
+        return ""
 
     @property
     def data(self) -> dict[str, Any]:

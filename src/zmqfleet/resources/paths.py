@@ -11,7 +11,6 @@ from zmqfleet.resources.base import Actual, Entry, Resource
 from zmqfleet.resources.content import Content, Made, Pending
 from zmqfleet.resources.stat import COMMAND, parse_stat, stat
 
-# others may have their drop-ins beside ours
 _REMOVE_SHARED = '[ ! -d "$0" ] || rmdir --ignore-fail-on-non-empty "$0"'
 
 
@@ -28,7 +27,8 @@ def _differs(found: Entry | None, kind: str, mode: str, owner: str, group: str) 
 @dataclass(frozen=True)
 class Directory(Resource):
     """A directory; an exact one holds the entries of `only` and nothing else but what one of `spared`, regular
-    expressions, matches."""
+    expressions, matches. In a shared one others have files, too: where it is there it stays as it is, and it goes when
+    nothing is left in it."""
 
     kind: ClassVar[str] = "directory"
     name: str
@@ -38,12 +38,20 @@ class Directory(Resource):
     only: tuple[str, ...] | None = None
     spared: tuple[str, ...] = ()
     released: bool = False
+    shared: bool = False
 
     @property
     def owned(self) -> bool:
         return not self.released
 
+    @property
+    def data(self) -> dict[str, Any]:
+        """What a manifest has to know of it."""
+        return {"shared": True} if self.shared else {}
+
     def differs(self, actual: Actual) -> str:
+        if self.shared and self.path in actual.paths and actual.paths[self.path].kind == "directory":
+            return ""
         own = _differs(actual.paths.get(self.path), "directory", self.mode, self.owner, self.group)
         surplus = self.surplus(actual)
         return own or (f"holds {', '.join(PurePosixPath(one).name for one in surplus)}" if surplus else "")
@@ -66,7 +74,7 @@ class Directory(Resource):
 
     @classmethod
     def remove(cls, entry: Mapping[str, Any]) -> list[tuple[str, ...]]:
-        if entry["name"].startswith("/etc/systemd/system/"):
+        if entry.get("shared"):
             return [("sh", "-c", _REMOVE_SHARED, entry["name"])]
         return [("rm", "-rf", "--", entry["name"])]
 

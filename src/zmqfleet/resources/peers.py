@@ -1,15 +1,21 @@
 """Whom the processes of a unit may exchange packets with."""
 
 import ipaddress
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import ClassVar
 
 from zmqfleet.resources.base import Actual, Commanded
 
 LOOPBACK = ("127.0.0.0/8", "::1/128")
-_NAME_SERVERS = r"s/^[[:space:]]*nameserver[[:space:]]\{1,\}\([0-9A-Fa-f.:]\{1,\}\).*/\1/p"
-_REMOVE = 'rm -rf "/run/systemd/system.control/$0.d"; systemctl daemon-reload'
+_NAME_SERVER = r"s/^[[:space:]]*nameserver[[:space:]]\{1,\}\([^[:space:]]*\).*/\1/p"
+# what `systemctl set-property --runtime` wrote; a team's own drop-ins beside that may allow more
+_CONTROL = "/run/systemd/system.control"
+_ALLOW = "s/^IPAddressAllow=\\(.\\{1,\\}\\)/|\\1/p"
+_REMOVE = f'rm -rf "{_CONTROL}/$0.d"; systemctl daemon-reload'
+_MOST = 20_000  # networks of a unit: no fleet has more, and comparing takes its time
 
 
 @dataclass(frozen=True)
@@ -24,16 +30,16 @@ class Peers(Commanded):
     guard: tuple[str, ...]
 
     def commands(self, actual: Actual, triggered: bool) -> list[tuple[str, ...]]:
-        return [("systemctl", "daemon-reload"), self.guard]
+        return [self.guard]
 
     def differs(self, actual: Actual) -> str:
-        found = actual.units.get(self.name, {}).get("IPAddressAllow", "").split()
-        if _all(found) == _all([*self.networks, *LOOPBACK, *actual.name_servers]):
-            return ""
-        return "differ" if found else "missing"
+        found = actual.peers.get(self.name)
+        if not found:
+            return "missing"
+        return "" if _all(found) == _all([*self.networks, *LOOPBACK, *actual.name_servers]) else "differ"
 
     def is_there(self, actual: Actual) -> bool:
-        return bool(actual.units.get(self.name, {}).get("IPAddressAllow"))
+        return self.name in actual.peers
 
     @classmethod
     def remove(cls, entry: Mapping[str, str]) -> list[tuple[str, ...]]:
@@ -41,12 +47,24 @@ class Peers(Commanded):
 
     @classmethod
     def read(cls, items: Sequence["Peers"]) -> str:
-        # what they are now is among the properties of their units
-        return f"sed -n '{_NAME_SERVERS}' /etc/resolv.conf 2>/dev/null"
+        drop_ins = "; ".join(
+            f"sed -n {shlex.quote(_ALLOW)} {shlex.quote(f'{_CONTROL}/{one.name}.d/50-IPAddressAllow.conf')} "
+            f"| while read -r line; do printf '%s%s\\n' {shlex.quote(one.name)} \"$line\"; done"
+            for one in items
+        )
+        return f"(sed -n {shlex.quote(_NAME_SERVER)} /etc/resolv.conf; {drop_ins}) 2>/dev/null"
 
     @classmethod
     def parse(cls, line: str, actual: Actual) -> None:
-        actual.name_servers.append(str(ipaddress.ip_address(line)))
+        unit, separator, network = line.rpartition("|")
+        if separator:
+            found = actual.peers.setdefault(unit, [])
+            found.append(str(ipaddress.ip_network(network)))
+            if len(found) > _MOST:
+                raise ValueError(f"more than {_MOST} networks")
+            return
+        with suppress(ValueError):  # resolvers leave out what is no address, too
+            actual.name_servers.append(str(ipaddress.ip_address(line.partition("%")[0])))
 
 
 def _all(networks: Iterable[str]) -> set[object]:

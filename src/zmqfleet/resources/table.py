@@ -21,6 +21,10 @@ class Table(Commanded):
     text: str
     file: str
 
+    @property
+    def placed_with(self) -> str:
+        return self.file
+
     def commands(self, actual: Actual, triggered: bool) -> list[tuple[str, ...]]:
         return [("nft", "-f", self.file)]
 

@@ -11,7 +11,7 @@ from zmqfleet.resources.stat import parse_stat, stat
 
 _PROPERTIES = (
     "Id,LoadState,UnitFileState,ActiveState,SubState,NeedDaemonReload,FragmentPath,NRestarts,ExecMainStartTimestamp,"
-    "MainPID,ExecMainStatus,Result,IPAddressAllow"
+    "MainPID,ExecMainStatus,Result"
 )
 # a unit that was started again by systemd within this time (seconds) before the read may be in a loop
 _RESTARTED_LATELY = 30
@@ -108,6 +108,7 @@ class Unit(Commanded):
         else:
             del actual.units[""]
             if "Id" in block:
+                float(block.get("now", 0)), int(block.get("NRestarts") or 0)
                 actual.units[block["Id"]] = block
 
 
