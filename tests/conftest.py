@@ -21,13 +21,8 @@ def ansible_lab() -> Iterator[Lab]:
 
 
 @pytest.fixture(scope="session")
-def faults_lab() -> Iterator[Lab]:
-    """Five hosts that are no twins: what tests do to them (faults, boots) would make them others."""
+def lab() -> Iterator[Lab]:
+    """Five hosts that are no twins: what tests do to them (faults, boots) would make them others. Each test leaves them
+    as declared."""
     with provisioned("faults", "pyinfra", 5) as lab:
         yield lab
-
-
-@pytest.fixture(scope="session")
-def lab(pyinfra_lab: Lab) -> Lab:
-    """The lab of tests that need one; each leaves it as declared, and like its twin."""
-    return pyinfra_lab

@@ -212,7 +212,7 @@ class Plan:
             for one in part.resources:
                 if isinstance(one, User) and one.is_root(self.actual):
                     yield f"user {one.name} is root by its number: remove it there"
-                is_ours = not one.owned or (one.kind, one.name) in self._manifest
+                is_ours = not one.owned or self._is_ours(one)
                 found = self.actual.paths.get(one.path) if isinstance(one, Directory | File | Link) else None
                 if found and is_ours and (found.kind == "directory") != isinstance(one, Directory):
                     yield f"{one.kind} {one.name} is a {found.kind}: remove it there"

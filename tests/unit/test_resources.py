@@ -56,9 +56,9 @@ EVERY = (NEEDED, GO, USER, PLAIN, EXACT, FILE, LISTED, BINARY, LINK, KEY, KEPT, 
 
 # printf x | sha256sum
 X = "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"
+Y = "a1fce4363854ff888cff4b8e7875d600c2682390412a8cf79b37d0b11148b0fa"
 # printf tableinetq{} | sha256sum
 TABLE_Q = "e5fb021859d66f7ef67ad197cf7de53e92730997f26a2b52650249719b467484"
-Y = "a1fce4363854ff888cff4b8e7875d600c2682390412a8cf79b37d0b11148b0fa"
 # 1795269190.5 is Sat 2026-11-21 13:53:10.500000 UTC
 AS_DECLARED = f"""\
 == zmqfleet release
@@ -393,7 +393,7 @@ def test_a_step_runs_as_its_user_and_a_condition_is_looked_at_again() -> None:
     assert subprocess.run(command, check=False).returncode == 0
 
 
-def test_peers_are_set_by_the_guard_and_go_with_what_systemd_kept(tmp_path: Path) -> None:
+def test_peers_are_set_by_the_guard_and_go_with_what_systemd_kept() -> None:
     assert PEERS.commands(Actual(), False) == [("unit-guard", "quotes.service")]
     assert PEERS.is_there(Actual(peers={"quotes.service": ["192.0.2.4/32"]}))
     assert Peers.remove({"name": "q.service"}) == [

@@ -9,11 +9,11 @@ from typing import ClassVar
 
 from zmqfleet.resources.base import Actual, Commanded
 
-LOOPBACK = ("127.0.0.0/8", "::1/128")
+_LOOPBACK = ("127.0.0.0/8", "::1/128")
 _NAME_SERVER = r"s/^[[:space:]]*nameserver[[:space:]]\{1,\}\([^[:space:]]*\).*/\1/p"
 # what `systemctl set-property --runtime` wrote; a team's own drop-ins beside that may allow more
 _CONTROL = "/run/systemd/system.control"
-_ALLOW = "s/^IPAddressAllow=\\(.\\{1,\\}\\)/|\\1/p"
+_ALLOW = r"s/^IPAddressAllow=\(.\{1,\}\)/|\1/p"
 _REMOVE = f'rm -rf "{_CONTROL}/$0.d"; systemctl daemon-reload'
 _MOST = 20_000  # networks of a unit: no fleet has more, and comparing takes its time
 
@@ -36,7 +36,7 @@ class Peers(Commanded):
         found = actual.peers.get(self.name)
         if not found:
             return "missing"
-        return "" if _all(found) == _all([*self.networks, *LOOPBACK, *actual.name_servers]) else "differ"
+        return "" if _all(found) == _all([*self.networks, *_LOOPBACK, *actual.name_servers]) else "differ"
 
     def is_there(self, actual: Actual) -> bool:
         return self.name in actual.peers
