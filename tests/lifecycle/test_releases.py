@@ -23,10 +23,7 @@ Twins = tuple[Lab, Lab]
 @pytest.fixture
 def team(tmp_path: Path) -> Path:
     """A project with sources of its own."""
-    root = project(tmp_path / "project")
-    (root / "examples").unlink()
-    shutil.copytree(ROOT / "examples", root / "examples")
-    return root
+    return project(tmp_path / "project")
 
 
 @pytest.fixture

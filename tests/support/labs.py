@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -190,10 +191,10 @@ def variables() -> dict[str, Any]:
 
 
 def project(path: Path, declared: dict[str, Any] | None = None) -> Path:
-    """A new project at a path, with these variables, or this project's, and its examples."""
+    """A new project at a path, with these variables, or this project's, and sources of its own, the examples."""
     (path / "group_vars").mkdir(parents=True)
     (path / "group_vars" / "all.yml").write_text(
         yaml.safe_dump(variables() if declared is None else declared)
     )
-    (path / "examples").symlink_to(ROOT / "examples")
+    shutil.copytree(ROOT / "examples", path / "examples")
     return path
