@@ -58,8 +58,8 @@ def learn(fleet: Fleet, host: str, actual: Actual, made: Container[str] = ()) ->
     Raises FleetError if it says what cannot be; nothing is kept then.
     """
     news = keys.learn(fleet, host, actual.keys, made)
-    if host == fleet.builder:
-        releases.learn(fleet, actual.sha256)
+    if fleet.builds(host):
+        releases.learn(fleet, host, actual.sha256)
     return news
 
 

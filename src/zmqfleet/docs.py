@@ -17,8 +17,8 @@ _HEAD = """\
 Plain YAML in `group_vars/all.yml` of the project, or wherever Ansible reads variables. Values are literal: a Jinja
 template is refused, because the fleet is read before any engine could render it. `zmqfleet validate` refuses what is
 not on this page, if it has a prefix of these variables or nearly the name of one; a team's own variables pass.
-`zmq_services` and `zmq_build_hosts` describe the fleet, so they must be the same for every host; the others may differ
-by group or host.
+`zmq_services`, `zmq_build_hosts` and `zmq_build_verify` describe the fleet, so they must be the same for every host;
+the others may differ by group or host.
 """
 
 

@@ -15,7 +15,7 @@ from typing import IO
 
 from zmqfleet import ROLES
 from zmqfleet.atomic import replacing
-from zmqfleet.fleet.model import BUILD, OPT, Fleet, FleetError, Service
+from zmqfleet.fleet.model import BUILD, BUILD_VARIABLES, OPT, Fleet, FleetError, Service
 from zmqfleet.remote import TOO_MUCH, bounded
 from zmqfleet.text import printable
 
@@ -35,7 +35,8 @@ class Archive:
 @dataclass(frozen=True)
 class Release:
     """One release of a service: its id (of all inputs of the build, or of the artefact), where the controller keeps
-    the artefact, and what it is made from: a package of sources, or a URL, or nothing (a file of the project)."""
+    the artefact, and what it is made from: a package of sources, by which hosts, of which the first one's is placed; or
+    a URL; or nothing (a file of the project)."""
 
     service: str
     id: str
@@ -43,6 +44,7 @@ class Release:
     declared: str | None = None
     archive: Archive | None = None
     package: str = "."
+    builders: tuple[str, ...] = ()
     url: str | None = None
 
     @property
@@ -52,18 +54,40 @@ class Release:
 
     @property
     def on_builder(self) -> str:
-        """Its binary on the build host."""
+        """Its binary on a build host."""
         return f"{BUILD}/artifacts/{self.service}/{self.id}/{self.service}"
 
     @property
     def sha256(self) -> str | None:
-        """Its digest: as declared, or as the build host showed it; None while it was not built."""
+        """Its digest: as declared, or of what the build hosts made; None while that is not known, or differs."""
         if self.declared:
             return self.declared
+        found = {self.built(host) for host in self.builders}
+        return found.pop() if len(found) == 1 else None
+
+    def built(self, host: str) -> str | None:
+        """The digest of what a build host has made, as it showed it; None if it has not."""
         try:
-            return _digest_file(self.artifact).read_text().strip()
+            return self.digest_file(host).read_text().strip()
         except FileNotFoundError:
             return None
+
+    def digest_file(self, host: str) -> Path:
+        """Where the controller keeps what a build host has shown."""
+        return self.artifact.with_name(f"{host}.sha256")
+
+    @property
+    def unverified(self) -> str:
+        """Why the build host is not believed; empty if it is, or nobody else is asked."""
+        if len(self.builders) < 2 or self.sha256:
+            return ""
+        if missing := [host for host in self.builders if not self.built(host)]:
+            return f"no run has seen yet what {' and '.join(missing)} made of it: converge {' and '.join(missing)}"
+        made = ", ".join(f"{host} made sha256 {self.built(host)}" for host in self.builders)
+        return (
+            f"{made}: one of them has another compiler or other libraries, or somebody was there. Find out who is "
+            f"right, remove {self.on_builder} on the other and {self.artifact.parent} here, and converge both"
+        )
 
 
 def release(fleet: Fleet, service: Service) -> Release:
@@ -85,17 +109,19 @@ def _release(fleet: Fleet, service: Service) -> Release:
     package = service.build.get("package", ".")
     variables = fleet.hosts[fleet.builder].variables
     recipe = (ROLES / "zmq_build" / "files" / "zmq-build").read_bytes()
-    settings = {name: value for name, value in sorted(variables.items()) if name in _BUILD_VARIABLES}
+    settings = {name: value for name, value in sorted(variables.items()) if name in BUILD_VARIABLES}
     # another build host has another compiler and other libraries, and so makes other bytes of the same sources
-    inputs = [archive.data, recipe, package.encode(), repr(settings).encode(), fleet.builder.encode()]
+    builders = tuple(host for host in (fleet.builder, fleet.verifier) if host)
+    inputs = [archive.data, recipe, package.encode(), repr(settings).encode(), " ".join(builders).encode()]
     digest = hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in inputs)).hexdigest()
     return Release(
-        service.name, digest[:_ID], _stored(fleet, service, digest), archive=archive, package=package
+        service.name,
+        digest[:_ID],
+        _stored(fleet, service, digest),
+        archive=archive,
+        package=package,
+        builders=builders,
     )
-
-
-# what of the toolchain can end up in a binary
-_BUILD_VARIABLES = {"golang_version", "golang_arch", "golang_env"}
 
 
 def _stored(fleet: Fleet, service: Service, digest: str) -> Path:
@@ -117,20 +143,16 @@ def _archive(source: Path) -> Archive:
     return Archive(hashlib.sha256(data).hexdigest()[:_ID], data)
 
 
-def _digest_file(artifact: Path) -> Path:
-    return artifact.with_name(f"{artifact.name}.sha256")
-
-
-def learn(fleet: Fleet, digests: dict[str, str]) -> None:
-    """Keeps the digests of what the build host has built; `digests` are those of its files, by path."""
+def learn(fleet: Fleet, host: str, digests: dict[str, str]) -> None:
+    """Keeps the digests of what a build host has built; `digests` are those of its files, by path."""
     for service in fleet.services.values():
         if not service.build:
             continue
         one = release(fleet, service)
         digest = digests.get(one.on_builder)
-        if digest and one.sha256 is None:
+        if digest and one.built(host) is None:
             one.artifact.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(_digest_file(one.artifact)) as file:
+            with replacing(one.digest_file(host)) as file:
                 file.write(f"{digest}\n".encode())
 
 
@@ -141,6 +163,8 @@ def ensure(fleet: Fleet, one: Release) -> Path:
     """
     if one.declared and not one.url:
         return one.artifact
+    if one.unverified:
+        raise FleetError(f"{one.service} {one.id}: {one.unverified}")
     one.artifact.parent.mkdir(parents=True, exist_ok=True)
     with _alone(one.artifact.parent / ".lock"):
         if not one.artifact.exists():

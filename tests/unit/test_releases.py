@@ -10,7 +10,7 @@ from zmqfleet import desired, fleet, releases
 from zmqfleet.fleet import Fleet, FleetError
 from zmqfleet.inventory import Host
 from zmqfleet.releases import Release, release
-from zmqfleet.resources import Actual
+from zmqfleet.resources import Actual, Step
 
 READY = {key: value for key, value in SERVICE.items() if key != "build"}
 
@@ -81,6 +81,72 @@ def test_what_the_build_host_shows_is_learnt_once(project: Project) -> None:
     assert one.sha256 == "a" * 64
     desired.learn(found, "builder1", Actual(sha256={one.on_builder: "b" * 64}))
     assert one.sha256 == "a" * 64, "what hosts run already is not what it was taken for"
+
+
+@pytest.fixture
+def verified(project: Project) -> tuple[Fleet, Release]:
+    """A release that a second host makes, too."""
+    project.write(zmq_services=[SERVICE, CLIENT], zmq_build_verify="gateways")
+    found = load(project)
+    return found, release(found, found.services["quotes"])
+
+
+def test_a_second_builder_makes_the_same_another_release_and_a_builder_of_its_host(
+    verified: tuple[Fleet, Release], project: Project
+) -> None:
+    found, one = verified
+    project.write(zmq_services=[SERVICE, CLIENT])
+    assert quotes(project).id != one.id, "or what one host has made would count as made by both"
+    there = {
+        name: {
+            (r.kind, r.name)
+            for part in desired.parts(found, name)
+            for r in part.resources
+            if part.capability in ("golang", "zeromq", "zmq_build")
+        }
+        for name in found.hosts
+    }
+    assert there["gateway1"] == there["builder1"]
+    assert ("step", f"build of quotes {one.id}") in there["gateway1"]
+    assert ("package", "libczmq-dev") not in there["broker1"]
+
+
+def test_what_two_builders_make_alike_is_believed(verified: tuple[Fleet, Release]) -> None:
+    found, one = verified
+    for host in ("builder1", "gateway1"):
+        assert one.sha256 is None
+        with pytest.raises(FleetError, match=rf"quotes {one.id}: no run has seen yet what .*{host}"):
+            releases.ensure(found, one)
+        desired.learn(found, host, Actual(sha256={one.on_builder: "a" * 64}))
+    assert one.sha256 == "a" * 64
+
+
+def test_what_two_builders_make_otherwise_is_placed_nowhere(
+    verified: tuple[Fleet, Release], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Host, "ssh", lambda self, *command: ["printf", "\\177ELF"])
+    found, one = verified
+    desired.learn(found, "builder1", Actual(sha256={one.on_builder: "a" * 64}))
+    desired.learn(found, "gateway1", Actual(sha256={one.on_builder: "b" * 64}))
+    assert one.sha256 is None
+    for again in ("a" * 64, "b" * 64):
+        desired.learn(found, "builder1", Actual(sha256={one.on_builder: again}))
+        with pytest.raises(
+            FleetError, match=rf"builder1 made sha256 {'a' * 64}, gateway1 made sha256 {'b' * 64}: "
+        ):
+            releases.ensure(found, one)
+    assert {path.name for path in kept(found)} == {"builder1.sha256", "gateway1.sha256"}
+
+
+def test_each_builder_must_make_again_what_it_has_made(verified: tuple[Fleet, Release]) -> None:
+    found, one = verified
+    desired.learn(found, "builder1", Actual(sha256={one.on_builder: "a" * 64}))
+    desired.learn(found, "gateway1", Actual(sha256={one.on_builder: "b" * 64}))
+    for host, digest in {"builder1": "a" * 64, "gateway1": "b" * 64}.items():
+        steps = [r for part in desired.parts(found, host) for r in part.resources if isinstance(r, Step)]
+        build = next(one for one in steps if one.name.startswith("build of quotes "))
+        assert build.command[-1] == digest
+        assert f"echo {digest}'  '" in build.check
 
 
 def test_an_artefact_of_the_project_has_the_digest_as_its_id(project: Project) -> None:

@@ -115,6 +115,11 @@ def test_checks_do_not_grow_with_hosts_that_have_the_same_values(
             "brokers",
             "zmq_build_hosts: differs between broker0 and broker7; it describes the fleet, set it for all",
         ),
+        (
+            "zmq_build_verify",
+            "brokers",
+            "zmq_build_verify: differs between broker0 and broker7; it describes the fleet, set it for all",
+        ),
         ("golang_version", 1, "golang_version: must be text, not int 1"),
         ("zmq_probe_packages", [True], "zmq_probe_packages[0]: must be text, not bool True"),
         (

@@ -317,6 +317,11 @@ def test_hosts_that_engines_would_reach_differently_are_refused(
         ({"zmq_services": ["quotes"]}, "zmq_services[0]: must be a mapping"),
         ({"golang_version": 1.25}, "golang_version: must be text"),
         ({"zmq_build_hosts": "builder"}, "zmq_build_hosts: unknown or empty group 'builder'"),
+        ({"zmq_build_verify": "gateway"}, "zmq_build_verify: unknown or empty group 'gateway'"),
+        (
+            {"zmq_build_verify": "builders"},
+            "zmq_build_verify: group 'builders' has no host beside builder1, which builds: two are needed",
+        ),
     ],
 )
 def test_wrong_variable_is_refused(project: Project, variables: dict[str, object], message: str) -> None:
@@ -325,6 +330,18 @@ def test_wrong_variable_is_refused(project: Project, variables: dict[str, object
     assert status == 2
     assert str(project.variables) in output
     assert message in output
+
+
+def test_a_second_builder_that_would_make_something_else_is_refused(project: Project) -> None:
+    project.write(zmq_services=[SERVICE, CLIENT], zmq_build_verify="gateways")
+    assert validate(project)[0] == 0
+    (project.inventory / "host_vars").mkdir()
+    (project.inventory / "host_vars" / "gateway1.yml").write_text("golang_version: 1.25.3\n")
+    status, output = validate(project)
+    assert status == 2
+    assert "golang_version: differs between builder1 and gateway1, which are to build the same" in output
+    project.write(zmq_services=[SERVICE, CLIENT])
+    assert validate(project)[0] == 0, "nobody builds there"
 
 
 def test_missing_services_are_refused(project: Project) -> None:

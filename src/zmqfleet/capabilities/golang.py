@@ -25,8 +25,8 @@ def settings(variables: Mapping[str, Any]) -> dict[str, str]:
 
 
 def parts(fleet: Fleet, host: str, leaving: Sequence[Rule]) -> Iterator[Part]:
-    """The build host's; also a host's of a project without services, where the role is used by itself."""
-    if not (host == fleet.builder or not fleet.services):
+    """The build hosts'; also a host's of a project without services, where the role is used by itself."""
+    if fleet.services and not fleet.builds(host):
         return
     variables = fleet.hosts[host].variables
     version, arch = variables["golang_version"], variables["golang_arch"]

@@ -16,11 +16,11 @@ _NO_CURVE = (
 
 def parts(fleet: Fleet, host: str, leaving: Sequence[Rule]) -> Iterator[Part]:
     """Packages, then the check; also on a host of a project without services, where the role is used by itself."""
-    if not (fleet.services_of(host) or host == fleet.builder or not fleet.services):
+    if not (fleet.services_of(host) or fleet.builds(host) or not fleet.services):
         return
     variables = fleet.hosts[host].variables
     names = list(variables["zeromq_packages"])
-    if host == fleet.builder or not fleet.services:
+    if fleet.builds(host) or not fleet.services:
         names += variables["zeromq_build_packages"]
     check = Step("libzmq has CURVE", _HAS_CURVE, after=tuple(names), cause=_NO_CURVE)
     yield Part("zeromq", INSTALL, (*map(Package, names), check))

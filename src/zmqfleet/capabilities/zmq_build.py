@@ -1,4 +1,4 @@
-"""Builds services on the build host, reproducibly, with cgo against the system's libraries."""
+"""Builds services on the build hosts, reproducibly, with cgo against the system's libraries."""
 
 import shlex
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,7 @@ BUILDER = "zmq-build"  # user, and name of the script
 
 def parts(fleet: Fleet, host: str, leaving: Sequence[Rule]) -> Iterator[Part]:
     """User, directories, then each release; artefacts are fetched by whoever places them."""
-    if host != fleet.builder:
+    if not fleet.builds(host):
         return
     releases = [release(fleet, one) for _, one in sorted(fleet.services.items()) if one.build]
     archives = {one.archive.name: one.archive for one in releases if one.archive}
@@ -28,7 +28,7 @@ def parts(fleet: Fleet, host: str, leaving: Sequence[Rule]) -> Iterator[Part]:
     sources = [
         File(f"{BUILD}/sources/{one.name}.tar", Inline(one.data), released=True) for one in archives.values()
     ]
-    builds = [resource for one in releases for resource in _build(one, tool.path)]
+    builds = [resource for one in releases for resource in _build(one, host, tool.path)]
     yield Part("zmq_build", INSTALL, (User(BUILDER, BUILD), *directories, tool, *sources, *builds))
     keep = fleet.hosts[host].variables["zmq_service_releases_kept"]
     kept = [Generations(_products(one), keep, (one.id,), one.service) for one in releases]
@@ -42,19 +42,20 @@ def _products(one: Release) -> str:
     return f"{BUILD}/artifacts/{one.service}"
 
 
-def _build(one: Release, tool: str) -> Iterator[Resource]:
+def _build(one: Release, host: str, tool: str) -> Iterator[Resource]:
     assert one.archive
     binary = shlex.quote(one.on_builder)
     check = f"test -x {binary}"
-    if one.sha256:
-        check += f" && echo {one.sha256}'  '{binary} | sha256sum --check --status"
+    before = one.built(host)
+    if before:
+        check += f" && echo {before}'  '{binary} | sha256sum --check --status"
     command = (
         tool,
         one.service,
         one.id,
         one.archive.name,
         one.package,
-        *([one.sha256] if one.sha256 else []),
+        *([before] if before else []),
     )
     yield Step(f"build of {one.service} {one.id}", check, command, user=BUILDER)
     yield File(one.on_builder, Made(), "755", BUILDER, BUILDER, released=True)

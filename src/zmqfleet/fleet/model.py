@@ -16,6 +16,11 @@ ETC = "/etc/zmqfleet"
 OPT = "/opt/zmqfleet"
 LIB = "/usr/local/lib/zmqfleet"
 BUILD = "/var/lib/zmqfleet"
+BUILD_VARIABLES = {
+    "golang_version",
+    "golang_arch",
+    "golang_env",
+}  # what of the toolchain can end up in a binary
 
 
 class FleetError(Exception):
@@ -197,6 +202,16 @@ class Fleet:
             return None
         variables = next(iter(self.hosts.values())).variables
         return self.members(variables["zmq_build_hosts"])[0]
+
+    @cached_property
+    def verifier(self) -> str | None:
+        """The host that builds everything again, so that the builder alone is not believed, if there is one."""
+        group = next(iter(self.hosts.values())).variables["zmq_build_verify"] if self.builder else ""
+        return next((host for host in self.members(group) if host != self.builder), None)
+
+    def builds(self, host: str) -> bool:
+        """Whether services are built on a host."""
+        return host in (self.builder, self.verifier)
 
     def allowed(self, service: Service, endpoint: Endpoint, instance: str) -> list[str]:
         """The hosts that may connect to an endpoint of one instance; a loopback one: that host only."""

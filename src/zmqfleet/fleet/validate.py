@@ -5,7 +5,7 @@ import functools
 import hashlib
 import ipaddress
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 from zmqfleet import inventory as inventory_module
 from zmqfleet.fleet.addresses import addresses
 from zmqfleet.fleet.grammar import DNS_NAME, GROUP, HOST, LOGIN, shown
-from zmqfleet.fleet.model import Fleet, FleetError, is_loopback, service_from
+from zmqfleet.fleet.model import BUILD_VARIABLES, Fleet, FleetError, is_loopback, service_from
 from zmqfleet.fleet.schema import check, nearest, options
 from zmqfleet.inventory import Host
 
@@ -112,7 +112,7 @@ def _variables(hosts: dict[str, Host], alone: bool) -> Iterator[Problem]:
     if "zmq_services" not in first.variables and not alone:
         yield "zmq_services", "is missing; set it for all hosts"
     for host in hosts.values():
-        for name in ("zmq_services", "zmq_build_hosts"):
+        for name in ("zmq_services", "zmq_build_hosts", "zmq_build_verify"):
             if host.variables.get(name) != first.variables.get(name):
                 yield (
                     name,
@@ -230,8 +230,30 @@ def _services(hosts: dict[str, Host], project: Path) -> Iterator[Problem]:
                 "a service needs at least one endpoint (a health endpoint on loopback will do)",
             )
         yield from _endpoints(entry, at, groups)
+    yield from _second_builder(hosts, groups, any(entry.get("build") for entry in entries))
     yield from _ports(entries, hosts, groups)
     yield from _connects(entries, groups)
+
+
+def _second_builder(
+    hosts: dict[str, Host], groups: Mapping[str, list[str]], is_built: bool
+) -> Iterator[Problem]:
+    """Whether there is one where one is asked for, and whether it can make the same as the first."""
+    variables = next(iter(hosts.values())).variables
+    group, builders = variables["zmq_build_verify"], groups.get(variables["zmq_build_hosts"])
+    if not group or not is_built or not builders:
+        return
+    if group not in groups:
+        yield "zmq_build_verify", f"unknown or empty group {group!r}; {nearest(group, groups)}"
+    elif not (others := [host for host in groups[group] if host != builders[0]]):
+        yield (
+            "zmq_build_verify",
+            f"group {group!r} has no host beside {builders[0]}, which builds: two are needed",
+        )
+    else:
+        for name in sorted(BUILD_VARIABLES):
+            if hosts[builders[0]].variables[name] != hosts[others[0]].variables[name]:
+                yield name, f"differs between {builders[0]} and {others[0]}, which are to build the same"
 
 
 _BINDINGS = {"goczmq": "github.com/zeromq/goczmq", "zmq4": "github.com/pebbe/zmq4"}

@@ -1,0 +1,62 @@
+"""A build host that was broken into decides nothing where a second one builds everything once more."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from labs import ENGINES, Lab, project, variables
+
+# what an intruder may do: the digest that the host tells is that of what it offers
+FALSE_MV = """#!/bin/sh
+case $1 in *.out) printf 'one more' >>"$1" ;; esac
+exec /bin/mv "$@"
+"""
+RUNS = "readlink -f /proc/$(systemctl show -P MainPID quotes)/exe; systemctl show -P InvocationID quotes"
+DIGEST = "sha256sum </var/lib/zmqfleet/artifacts/quotes/{}/quotes"
+
+
+@pytest.fixture
+def verified(lab: Lab, tmp_path: Path) -> Iterator[Lab]:
+    """The lab, with a second host that builds, of the same Debian release."""
+    yield lab.of(project(tmp_path / "project", {**variables(), "zmq_build_verify": "gateways"}))
+    lab.sh("builder1", "rm -f /usr/local/bin/mv")
+    lab.converge("pyinfra")
+    assert lab.drift() == set()
+
+
+def test_what_only_one_of_two_builders_makes_is_placed_nowhere(verified: Lab) -> None:
+    verified.converge("pyinfra")
+    assert verified.drift() == set()
+    before = verified.sh("broker1", RUNS)
+    release = Path(before.split()[0]).parent.name
+    placed = verified.sh("broker1", f"sha256sum </opt/zmqfleet/quotes/releases/{release}/quotes")
+    assert [verified.sh(host, DIGEST.format(release)) for host in ("builder1", "gateway1")] == [placed] * 2
+
+    verified.sh("builder1", "install -m 755 /dev/stdin /usr/local/bin/mv", FALSE_MV)
+    main = verified.project / "examples" / "quotes" / "cmd" / "quotes" / "main.go"
+    main.write_text(main.read_text().replace("func main() {", 'func main() {\n\tprintln("new")', 1))
+    for engine in ENGINES:
+        failed = verified.engine(engine)
+        assert failed.status != 0
+        for host in ("broker1", "broker2"):
+            assert f"{host}: quotes " in failed.output
+        assert "builder1 made sha256 " in failed.output
+        assert verified.sh("broker1", RUNS) == before
+        assert verified.sh("broker1", "ls /opt/zmqfleet/quotes/releases | wc -l") == "2\n"
+
+    # as the message says; services of one module have one source, and were made there one after the other
+    verified.sh("builder1", "rm /usr/local/bin/mv")
+    unlike = [
+        one.parent
+        for one in verified.state.glob("artifacts/*/*/builder1.sha256")
+        if one.read_text() != one.with_name("gateway1.sha256").read_text()
+    ]
+    assert {one.parent.name for one in unlike} == {"quotes", "quotes-client"}
+    for one in unlike:
+        service = one.parent.name
+        verified.sh("builder1", f"rm /var/lib/zmqfleet/artifacts/{service}/{one.name}/{service}")
+        shutil.rmtree(one)
+    verified.converge("ansible")
+    assert verified.sh("broker1", RUNS) != before
+    assert verified.drift() == set()
