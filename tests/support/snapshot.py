@@ -1,5 +1,6 @@
 """Prints, as JSON, what a host is: run on the host as root, over ssh, by test_parity. Secret keys are never read."""
 
+import functools
 import hashlib
 import json
 import os
@@ -53,8 +54,19 @@ def entry(path: str) -> list[str]:
         with open(path, "rb") as file:
             data = file.read()
         content = hashlib.sha256(neutral(data) if path.startswith("/etc/") else data).hexdigest()
-    owner, group = pwd.getpwuid(info.st_uid).pw_name, getgrgid(info.st_gid).gr_name
-    return [stat.filemode(info.st_mode), owner, group, content]
+    return [stat.filemode(info.st_mode), user(info.st_uid), group(info.st_gid), content]
+
+
+@functools.cache
+def user(number: int) -> str:
+    """Its name."""
+    return pwd.getpwuid(number).pw_name
+
+
+@functools.cache
+def group(number: int) -> str:
+    """Its name."""
+    return getgrgid(number).gr_name
 
 
 def files() -> dict[str, list[str]]:
@@ -75,16 +87,21 @@ def from_cron() -> str:
     return out("cat", "/run/go-env")
 
 
-units = [
-    line.split()[0] for line in out("systemctl", "list-unit-files", "--plain", "--no-legend").splitlines()
-]
+def units() -> dict[str, str]:
+    """What systemd says of each unit that there is a file of; asked at once, as each call takes its time."""
+    listed = out("systemctl", "list-unit-files", "--plain", "--no-legend").splitlines()
+    names = [name for name, *_ in map(str.split, listed) if "@." not in name]
+    shown = out("systemctl", "show", "-p", PROPERTIES, *names).split("\n\n")
+    return dict(zip(names, shown, strict=True))
+
+
 snapshot = {
     "package": dict(line.split(" ", 1) for line in out(
         "dpkg-query", "-Wf", "${Package} ${Version} ${db:Status-Status}\n").splitlines()),
     "user": {line.split(":")[0]: line for line in out("getent", "passwd").splitlines()},
     "group": {line.split(":")[0]: line for line in out("getent", "group").splitlines()},
     "file": files(),
-    "unit": {unit: out("systemctl", "show", "-p", PROPERTIES, unit) for unit in units if "@." not in unit},
+    "unit": units(),
     "ruleset": {"all": neutral(out("nft", "--stateless", "list", "ruleset").encode()).decode()},
     "go env": {
         "login shell": out("bash", "-lc", " ".join(("go", *GO_ENV[1:]))),
