@@ -176,7 +176,7 @@ def test_ssh_that_does_not_answer_is_told_in_words(found: Fleet, monkeypatch: py
     monkeypatch.setattr(Host, "ssh", lambda self, *command: ["/nowhere/ssh"])
     with pytest.raises(remote.RemoteError, match=r"^ssh cannot be run here, or true there: .*/nowhere/ssh"):
         remote.run(host, "true", seconds=60)
-    monkeypatch.setattr(Host, "ssh", lambda self, *command: ["sh", "-c", "exec yes"])
+    monkeypatch.setattr(Host, "ssh", lambda self, *command: ["sh", "-c", "exec head -c 67108864 /dev/zero"])
     with pytest.raises(remote.RemoteError, match=r"^printed more than 16 MiB$"):
         remote.run(host, "true", seconds=60)
     monkeypatch.setattr(
