@@ -1,6 +1,7 @@
 """pyinfra's hosts: those of the inventory that Ansible reads, and what refuses a run on none of them."""
 
 import sys
+from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
 from socket import IPPROTO_TCP, TCP_USER_TIMEOUT
@@ -16,6 +17,10 @@ from zmqfleet.fleet.schema import nearest, options
 
 _fleets: list[Fleet] = []
 _CUT_OFF_SECONDS = 30
+_MOST = 16 * 1024 * 1024  # bytes of one command's output
+_LINE = 200  # bytes that each of its lines takes here beside itself
+
+ENDLESS = f"printed more than {_MOST // 1024**2} MiB: not read on"
 
 
 def fleet() -> Fleet:
@@ -61,6 +66,36 @@ def give_up_when_cut_off(host: Any) -> None:
         way = socket.get_transport() if hasattr(socket, "get_transport") else None
     if hasattr(socket, "setsockopt"):
         socket.setsockopt(IPPROTO_TCP, TCP_USER_TIMEOUT, _CUT_OFF_SECONDS * 1000)
+
+
+def read_to_an_end(host: Any) -> None:
+    """Makes commands on a host fail that print without end, with ENDLESS as their last line; pyinfra would read on."""
+    execute = host.connector.client.exec_command
+
+    def bounded(*arguments: Any, **options: Any) -> tuple[Any, Any, Any]:
+        stdin, stdout, _ = execute(*arguments, **options)
+        channel = stdout.channel
+        return stdin, _Lines(channel, channel.makefile("rb")), _Lines(channel, channel.makefile_stderr("rb"))
+
+    host.connector.client.exec_command = bounded
+
+
+class _Lines:
+    """The lines of one of a command's streams, as pyinfra reads them."""
+
+    def __init__(self, channel: Any, stream: Any) -> None:
+        self.channel = channel
+        self._stream = stream
+
+    def __iter__(self) -> Iterator[str]:
+        left = _MOST
+        while line := self._stream.readline(_MOST):
+            left -= len(line) + _LINE
+            if left < 0:
+                self.channel.close()
+                yield ENDLESS
+                return
+            yield line.decode(errors="replace")
 
 
 def refuse_what_matches_no_host() -> None:

@@ -42,7 +42,7 @@ from zmqfleet.converge import (
     batch,
     with_work,
 )
-from zmqfleet.deploys.hosts import fleet, give_up_when_cut_off, refuse_data
+from zmqfleet.deploys.hosts import ENDLESS, fleet, give_up_when_cut_off, read_to_an_end, refuse_data
 from zmqfleet.fleet import NO_SERVICES
 from zmqfleet.resources import NOLOGIN, Directory, File, Inline, Link, User
 from zmqfleet.text import printable
@@ -101,6 +101,8 @@ def _ask(command: str, **arguments: Any) -> Answer:
         )
     except (EOFError, OSError, SSHException) as error:
         raise HostError(f"{host.name}: cannot be reached any more: {error}") from None
+    if ENDLESS in (*output.stdout_lines[-1:], *output.stderr_lines[-1:]):
+        raise HostError(f"{host.name}: {ENDLESS}")
     return Answer(done, "\n".join(output.stdout_lines), "\n".join(output.stderr_lines))
 
 
@@ -213,6 +215,7 @@ def _read(one: Any) -> Any:
         run = HostRun(fleet(), one.name, _holder(), _failed)
         try:
             give_up_when_cut_off(one)
+            read_to_an_end(one)
             for _ in _do(run.read()):
                 raise AssertionError("reading changes nothing")
             _runs[one.name] = run

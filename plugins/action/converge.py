@@ -8,7 +8,9 @@ import fcntl
 import hashlib
 import os
 import pickle
+import resource
 import shlex
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -53,6 +55,8 @@ from zmqfleet.inventory import load as load_hosts  # noqa: E402
 from zmqfleet.releases import release  # noqa: E402
 from zmqfleet.resources import NOLOGIN, Directory, File, Inline, Link, User  # noqa: E402
 
+_ASK_SECONDS = 120
+_MEMORY = 512 * 1024 * 1024  # bytes
 _APT = {"install_recommends": False, "update_cache": True, "cache_valid_time": 86400, "lock_timeout": 300}
 
 
@@ -69,8 +73,13 @@ class ActionModule(ActionBase):
         variables = task_vars or {}
         self._diffs: list[dict[str, Any]] = []
         self._masked: Callable[[str], str] = str
+        _limit_memory()
         try:
             return {**result, **self._run(variables)}
+        except MemoryError:
+            raise AnsibleActionFail(
+                f"{variables['inventory_hostname']}: printed more than {_MEMORY // 1024**2} MiB: not read on"
+            ) from None
         except (FleetError, HostError) as error:
             raise AnsibleActionFail(
                 self._masked(str(error)), result={"diff": self._diffs} if self._diffs else None
@@ -134,7 +143,8 @@ class ActionModule(ActionBase):
     def _do(self, action: Action, variables: dict[str, Any]) -> Answer | None:
         match action:
             case Ask(command):
-                done = self._low_level_execute_command(command, executable="/bin/sh")
+                with _in_time(variables["inventory_hostname"]):
+                    done = self._low_level_execute_command(command, executable="/bin/sh")
                 return Answer(done["rc"] == 0, done["stdout"], done["stderr"])
             case Warn(message):
                 self._display.warning(self._masked(message))
@@ -219,6 +229,28 @@ class ActionModule(ActionBase):
                     }
                 )
         return [str(change) for change in found]
+
+
+def _limit_memory() -> None:
+    """Whatever a host prints fills no more than this process, which is the task's alone."""
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB
+    resource.setrlimit(resource.RLIMIT_DATA, (used + _MEMORY, resource.getrlimit(resource.RLIMIT_DATA)[1]))
+
+
+@contextlib.contextmanager
+def _in_time(host: str) -> Iterator[None]:
+    """A host that has not answered in time fails."""
+
+    def give_up(*_: object) -> None:
+        raise HostError(f"{host}: has not ended its answer within {_ASK_SECONDS} s")
+
+    earlier = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(_ASK_SECONDS)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, earlier)
 
 
 def _turns(phase: str, capability: str, roles: list[str]) -> list[str]:
