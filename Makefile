@@ -17,7 +17,7 @@ endif
 
 SCENARIOS := $(patsubst molecule/%/molecule.yml,molecule-%,$(wildcard molecule/*/molecule.yml))
 .PHONY: $(SCENARIOS)
-TWO := --jobs=2 --keep-going --output-sync=target
+LANES := --jobs=3 --keep-going --output-sync=target
 
 help:  ## this list
 	@grep -hE '^[a-z-]+: .*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -39,7 +39,7 @@ lint: setup  ## static checks
 	pre-commit run --all-files --color=never
 
 unit: setup  ## tests that touch no host
-	pytest tests/unit tests/render
+	pytest --numprocesses=auto tests/unit tests/render
 
 thorough: setup  ## 10,000 projects with odd variables, where the unit tests try 300
 	pytest -q --hypothesis-profile=thorough tests/unit/test_hostile_variables.py -k any_project
@@ -53,15 +53,15 @@ lab-tests: setup  ## both engines, drift and the probe on a lab with faults and 
 packages: setup  ## wheel and collection as users get them, each alone, on a lab
 	@$(call as_root,pytest -p no:cacheprovider tests/packages)
 
-molecule: setup  ## molecule's scenarios, two at a time: the fleet, and each role; also molecule-firewall, …
-	@$(MAKE) --no-print-directory $(TWO) $(or $(SCENARIOS),$(error molecule/ has no scenario))
+molecule: setup  ## molecule's scenarios, three at a time: the fleet, and each role; also molecule-firewall, …
+	@$(MAKE) --no-print-directory $(LANES) $(or $(SCENARIOS),$(error molecule/ has no scenario))
 
 $(SCENARIOS): molecule-%: setup
 	@$(call as_root,NO_COLOR=1 molecule test --scenario-name $*)
 
 # each has labs of its own, and waits for its hosts more than it computes
 on-hosts: setup
-	@$(MAKE) --no-print-directory $(TWO) twins lab-tests packages thorough $(or $(SCENARIOS),$(error molecule/ has no scenario))
+	@$(MAKE) --no-print-directory $(LANES) twins lab-tests packages thorough $(or $(SCENARIOS),$(error molecule/ has no scenario))
 
 test: lint unit on-hosts  ## all checks; about 45 minutes
 	@echo 'make test: all passed'
