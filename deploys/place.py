@@ -64,7 +64,7 @@ class _Told(StringCommand):
             self,
             print_output=False,
             print_input=state.print_input,
-            **{**connector_arguments, **self.connector_arguments},
+            **{**connector_arguments, **self.connector_arguments, "_timeout": locking.WORKING},
         )
         for line in output:
             line.line = _told(line.line)
@@ -100,7 +100,7 @@ def _ask(command: str, **arguments: Any) -> Answer:
             **arguments,
         )
     except (EOFError, OSError, SSHException) as error:
-        raise HostError(f"{host.name}: cannot be reached any more: {error}") from None
+        raise HostError(f"{host.name}: cannot be reached any more: {error or 'no answer in time'}") from None
     if ENDLESS in (*output.stdout_lines[-1:], *output.stderr_lines[-1:]):
         raise HostError(f"{host.name}: {ENDLESS}")
     return Answer(done, "\n".join(output.stdout_lines), "\n".join(output.stderr_lines))
@@ -135,7 +135,9 @@ def _do(actions: Actions) -> Commands:
             if isinstance(action, Ask):
                 answer = _ask(action.command, _timeout=_ASK_SECONDS)
             elif isinstance(action, Attempt):
-                answer = _ask(shlex.join(action.command), _env={locking.MARK: _holder().text})
+                answer = _ask(
+                    shlex.join(action.command), _env={locking.MARK: _holder().text}, _timeout=locking.WORKING
+                )
             elif isinstance(action, Warn):
                 logger.warning(f"{host.print_prefix}{_told(action.message)}")
             else:

@@ -141,10 +141,14 @@ class ActionModule(ActionBase):
                 answer = self._do(action, variables)
 
     def _do(self, action: Action, variables: dict[str, Any]) -> Answer | None:
+        seconds = _ASK_SECONDS if isinstance(action, Ask) else locking.WORKING
+        with _in_time(variables["inventory_hostname"], seconds):
+            return self._act(action, variables)
+
+    def _act(self, action: Action, variables: dict[str, Any]) -> Answer | None:
         match action:
             case Ask(command):
-                with _in_time(variables["inventory_hostname"]):
-                    done = self._low_level_execute_command(command, executable="/bin/sh")
+                done = self._low_level_execute_command(command, executable="/bin/sh")
                 return Answer(done["rc"] == 0, done["stdout"], done["stderr"])
             case Warn(message):
                 self._display.warning(self._masked(message))
@@ -238,14 +242,14 @@ def _limit_memory() -> None:
 
 
 @contextlib.contextmanager
-def _in_time(host: str) -> Iterator[None]:
+def _in_time(host: str, seconds: int) -> Iterator[None]:
     """A host that has not answered in time fails."""
 
     def give_up(*_: object) -> None:
-        raise HostError(f"{host}: has not ended its answer within {_ASK_SECONDS} s")
+        raise HostError(f"{host}: has not ended its answer within {seconds} s")
 
     earlier = signal.signal(signal.SIGALRM, give_up)
-    signal.alarm(_ASK_SECONDS)
+    signal.alarm(seconds)
     try:
         yield
     finally:

@@ -42,7 +42,8 @@ ROLL_OUT, FINISH = "roll_out", "finish"
 _SWEEP = (
     "find /etc/zmqfleet /opt/zmqfleet /usr/local/lib/zmqfleet /etc/systemd/system -maxdepth 4 "
     r"\( -name '.ansible_tmp*' -o -name '.*.new' -o -path '*/zmqfleet/*.new' \) -exec rm -rf {} + 2>/dev/null; "
-    "find /root/.zmqfleet-uploads /home/*/.zmqfleet-uploads -type f -exec rm -f {} + 2>/dev/null; true"
+    # whose directory it is may put anything into it meanwhile: only its own files go, by find itself
+    "find /root/.zmqfleet-uploads /home/*/.zmqfleet-uploads -maxdepth 1 -type f -delete 2>/dev/null; true"
 )
 
 

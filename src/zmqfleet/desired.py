@@ -22,6 +22,7 @@ from zmqfleet.resources import (
     File,
     Inline,
     Link,
+    Made,
     Pending,
     Resource,
     Rule,
@@ -216,6 +217,14 @@ class Plan:
                 found = self.actual.paths.get(one.path) if isinstance(one, Directory | File | Link) else None
                 if found and is_ours and (found.kind == "directory") != isinstance(one, Directory):
                     yield f"{one.kind} {one.name} is a {found.kind}: remove it there"
+                elif (
+                    found
+                    and found.kind == "symbolic link"
+                    and isinstance(one, File)
+                    and isinstance(one.content, Made)
+                ):
+                    # what it leads to would be given to whom the file belongs
+                    yield f"{one.kind} {one.name} is a {found.kind}: remove it there"
 
     def _is_ours(self, one: Resource) -> bool:
         return (one.kind, one.name) in self._manifest or (File.kind, one.placed_with) in self._manifest
@@ -291,7 +300,8 @@ class Plan:
     @cached_property
     def final_manifest(self) -> str:
         """The manifest once what is leaving is gone."""
-        stays = {name: entry for name, entry in self._manifest.items() if entry not in self.leaving}
+        gone = {(entry["kind"], entry["name"]) for entry in self.leaving}
+        stays = {name: entry for name, entry in self._manifest.items() if name not in gone}
         return _text(
             {name: _entry(*self._owned[name]) if name in self._owned else stays[name] for name in stays}
         )

@@ -84,8 +84,9 @@ def held_by(printed: str) -> tuple[Holder, int] | None:
             word, text, until = line.split(" ")
             machine, pid, started, who = text.split(":", 3)
             if word == "locked":
+                time.localtime(int(until))
                 return Holder(machine, int(pid), started, who), int(until)
-        except ValueError:
+        except (ValueError, OverflowError, OSError):  # it is the host that says so
             continue
     return None
 

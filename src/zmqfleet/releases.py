@@ -85,8 +85,9 @@ class Release:
             return f"no run has seen yet what {' and '.join(missing)} made of it: converge {' and '.join(missing)}"
         made = ", ".join(f"{host} made sha256 {self.built(host)}" for host in self.builders)
         return (
-            f"{made}: one of them has another compiler or other libraries, or somebody was there. Find out who is "
-            f"right, remove {self.on_builder} on the other and {self.artifact.parent} here, and converge both"
+            f"{made}: one of them has another Debian release, compiler or libraries, or somebody was there. Find out "
+            f"who is right, remove {self.on_builder} and {BUILD}/cache on the other and {self.artifact.parent} here, "
+            "and converge both"
         )
 
 

@@ -74,6 +74,7 @@ def test_nothing_is_placed_before_lock_others_look_and_manifest(fleet: Fleet, mo
     assert all(
         left in sweep.command[2] for left in (".ansible_tmp*", "'.*.new'", "/home/*/.zmqfleet-uploads")
     )
+    assert "-maxdepth 1 -type f -delete" in sweep.command[2], "a user's own directory may change meanwhile"
     assert words(done[-1]) == "lock", "others may be long at work before this host is needed again"
 
 

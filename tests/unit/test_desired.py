@@ -391,6 +391,15 @@ def test_what_stands_in_the_way_of_ours_is_refused(
     ]
 
 
+def test_a_link_where_a_builder_is_to_put_a_program_is_refused(converged: Converged) -> None:
+    path = release(converged.fleet, converged.fleet.services["quotes"]).on_builder
+    actual = converged.hosts["builder1"].actual(converged.fleet)
+    actual.paths[path] = entry("symbolic link", "777")
+    assert Plan(converged.fleet, "builder1", actual).refusals == [
+        f"file {path} is a symbolic link: remove it there"
+    ]
+
+
 def test_a_manifest_that_is_gone_is_written_anew(converged: Converged) -> None:
     host = converged.hosts["broker1"]
     before = host.manifest()

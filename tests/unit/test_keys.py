@@ -27,6 +27,16 @@ def state(found: Fleet) -> dict[str, str]:
     return {str(path.relative_to(found.state)): path.read_text() for path in files}
 
 
+def test_the_key_of_a_service_that_left_its_host_is_forgotten(found: Fleet, project: Project) -> None:
+    keys.learn(found, "broker1", {"probe": PROBE, "quotes": QUOTES})
+    project.write(zmq_services=[{**SERVICE, "hosts": "gateways"}])
+    moved = fleet.load(project.root, project.inventory)
+    keys.learn(moved, "gateway1", {})
+    assert "curve/broker1/quotes.pub" in state(moved), "nobody has looked there"
+    keys.learn(moved, "broker1", {"probe": PROBE})
+    assert state(moved) == {"curve/broker1/probe.pub": f"{PROBE}\n"}
+
+
 def test_the_keys_of_a_host_are_kept_by_their_names(found: Fleet) -> None:
     keys.learn(found, "broker1", {"probe": PROBE, "quotes": QUOTES})
     assert state(found) == {

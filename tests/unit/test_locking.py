@@ -171,7 +171,8 @@ def test_a_name_of_a_run_is_one_word_that_is_read_back(mine: Holder) -> None:
 
 @pytest.mark.parametrize(
     "printed",
-    ["", "locked", "locked a b", "locked a:b:c:d 5", "locked a:1:c 5", "locked a:1:c:d x", "locke a:1:c:d 5", "\0é\n"],
+    ["", "locked", "locked a b", "locked a:b:c:d 5", "locked a:1:c 5", "locked a:1:c:d x", "locke a:1:c:d 5",
+     "locked a:1:c:d 99999999999999999999", "\0é\n"],
 )  # fmt: skip
 def test_garbage_is_no_holder(printed: str) -> None:
     assert held_by(printed) is None

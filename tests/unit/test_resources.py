@@ -337,6 +337,27 @@ def test_a_rule_of_a_manifest_that_can_be_none_is_refused(entry: str) -> None:
         actual('"endpoint": "a.b", "port": 5555, "peers": []', entry)
 
 
+@pytest.mark.parametrize("name", [r"/tmp/\ud800", r"/tmp/\u001b]0;x", r"/tmp/x\nbroker1: y"])
+def test_a_name_of_a_manifest_that_a_terminal_would_obey_is_refused(name: str) -> None:
+    line = f'{{"capability": "a", "kind": "file", "name": "{name}"}}'
+    with pytest.raises(resources.ReadError, match=r"of manifest: .*not printable"):
+        resources.parse(f"== zmqfleet manifest\n{line}\n== zmqfleet end".splitlines())
+
+
+def test_a_manifest_without_an_end_is_refused() -> None:
+    with pytest.raises(resources.ReadError, match="of manifest: "):
+        resources.parse(f"== zmqfleet manifest\n{'[' * 200_000}\n== zmqfleet end".splitlines())
+
+
+def test_a_unit_of_no_time_is_refused() -> None:
+    with pytest.raises(resources.ReadError, match="of unit: "):
+        resources.parse("== zmqfleet unit\nId=q.service\n\n== zmqfleet end".splitlines())
+
+
+def test_what_listens_is_read_where_nothing_is_to_listen_any_more() -> None:
+    assert "ss -Hltnp" in resources.read([], "/m")
+
+
 def test_ends_of_lines_may_be_a_terminals() -> None:
     assert resources.parse(AS_DECLARED.replace("\n", "\r\n").split("\n")) == actual()
 

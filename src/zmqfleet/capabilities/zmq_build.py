@@ -45,7 +45,7 @@ def _products(one: Release) -> str:
 def _build(one: Release, host: str, tool: str) -> Iterator[Resource]:
     assert one.archive
     binary = shlex.quote(one.on_builder)
-    check = f"test -x {binary}"
+    check = f"test -x {binary} && test ! -L {binary}"
     before = one.built(host)
     if before:
         check += f" && echo {before}'  '{binary} | sha256sum --check --status"

@@ -19,7 +19,8 @@ def kept(fleet: Fleet, host: str) -> dict[str, str | None]:
 
 
 def learn(fleet: Fleet, host: str, shown: Mapping[str, str], made: Container[str] = ()) -> list[str]:
-    """Keeps the public keys, by name, that a host has shown; says of each that is another one than before, and that
+    """Keeps the public keys, by name, that a host has shown, and forgets those of services that it has no more: they
+    may come back with another one. Says of each that is another one than before, and that
     this run has not made, in words.
 
     Raises FleetError, and keeps none of them, if one is no key, or is not the host's.
@@ -34,6 +35,9 @@ def learn(fleet: Fleet, host: str, shown: Mapping[str, str], made: Container[str
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as file:
             file.write(f"{key}\n".encode())
+    for path in (fleet.state / "curve" / host).glob("*.pub"):
+        if path.stem not in before:
+            path.unlink(missing_ok=True)
     return [
         f"{host}: its key {name} is {key} now, and was {before[name]}: if nobody has installed that host anew or "
         "removed the key, see who changed it"

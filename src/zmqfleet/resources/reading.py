@@ -41,7 +41,9 @@ def read(resources: Iterable[Resource], manifest: str) -> str:
         "manifest": f"cat {shlex.quote(manifest)} 2>/dev/null",
     }
     for kind in KINDS:
-        if items := list(dict.fromkeys(one for one in wanted if isinstance(one, kind))):
+        items = list(dict.fromkeys(one for one in wanted if isinstance(one, kind)))
+        # what listens matters most where nothing is to listen any more
+        if items or kind is Rule:
             sections[kind.kind] = kind.read(items)
     printed = "; ".join(f"echo {shlex.quote(f'{_MARK} {name}')}; ({look})" for name, look in sections.items())
     return f"export LC_ALL=C; {printed}; echo; echo {shlex.quote(_END)}"
@@ -62,7 +64,7 @@ def parse(lines: Iterable[str]) -> Actual:
         elif line or section == "unit":
             try:
                 _take(section, line, actual, kinds)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise ReadError(
                     f"cannot read what it printed of {section}: {line[:80]!r} ({error})"
                 ) from None
@@ -83,6 +85,9 @@ def _take(section: str, line: str, actual: Actual, kinds: dict[str, type[Any]]) 
             isinstance(entry.get(key), kind) for key, kind in wanted.items()
         ):
             raise ValueError("no entry of a manifest")
+        # as escapes of JSON, what was not to be seen in the line is in its values
+        if not all(value.isprintable() for value in entry.values() if isinstance(value, str)):
+            raise ValueError("not printable")
         if entry["kind"] == Rule.kind:
             Rule.check(entry)
         actual.manifest.append(entry)

@@ -109,7 +109,7 @@ class Unit(Commanded):
             del actual.units[""]
             if "Id" in block:
                 # read where hosts are compared; what is no number must end this host's read, and nobody else's
-                float(block.get("now", 0)), int(block.get("NRestarts") or 0)
+                float(block.get("now", "")), int(block.get("NRestarts") or 0)
                 actual.units[block["Id"]] = block
 
 
