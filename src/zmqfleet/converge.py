@@ -6,7 +6,7 @@ of engines. Whatever ends a generator early, a command that failed or a killed r
 host.
 """
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -405,9 +405,10 @@ class HostRun:
 
     def _place(self, changes: Iterable[Change]) -> Actions:
         todo = [one for one in changes if (one.resource.kind, one.resource.name) not in self._placed]
-        for change in todo:
-            if isinstance(change.resource, File):
-                self._check(change.resource)
+        if cannot := [
+            why for one in todo if isinstance(one.resource, File) for why in self._cannot(one.resource)
+        ]:
+            raise HostError("\n".join(cannot))
         if packages := [change.resource for change in todo if isinstance(change.resource, Package)]:
             yield Execute(("sh", "-c", _FINISH_PACKAGES))
             yield Install(tuple(self._package(one) for one in packages))
@@ -454,15 +455,15 @@ class HostRun:
             if isinstance(resource, Directory) and (surplus := resource.surplus(self.plan.actual)):
                 yield Execute(("rm", "-rf", "--", *surplus))
 
-    def _check(self, file: File) -> None:
-        """Nothing is placed beside what cannot be."""
+    def _cannot(self, file: File) -> Iterator[str]:
+        """Why a file cannot be placed; then nothing is placed beside it."""
         if isinstance(file.content, Pending) and file.content.blocks:
-            raise HostError(f"{self.host}: {file.path}: {file.content.why}")
+            yield f"{self.host}: {file.path}: {file.content.why}"
         if isinstance(file.content, Artefact):
             try:
                 releases.ensure_at(self.fleet, file.content.path)
             except FleetError as error:
-                raise HostError(f"{self.host}: {error}") from None
+                yield f"{self.host}: {error}"
 
 
 def with_work(runs: Iterable[HostRun]) -> list[str]:

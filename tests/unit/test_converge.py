@@ -9,9 +9,9 @@ from host_model import HOLDER, Engine, ModelHost, Modelled
 from team_project import CLIENT, GROUPS, SERVICE, Project, fleet_of
 
 from zmqfleet import converge, releases
-from zmqfleet.capabilities import INSTALL
-from zmqfleet.converge import Action, Ask, Execute, HostRun, Install, Make, Put, batch, with_work
-from zmqfleet.fleet import Fleet, load
+from zmqfleet.capabilities import CONFIGURE, INSTALL
+from zmqfleet.converge import Action, Ask, Execute, HostError, HostRun, Install, Make, Put, batch, with_work
+from zmqfleet.fleet import Fleet, FleetError, load
 from zmqfleet.locking import MARK, PATH
 
 
@@ -52,6 +52,28 @@ def words(action: Action) -> str:
         case Execute(command):
             return command[0]
     raise AssertionError(action)
+
+
+def test_all_that_cannot_be_placed_is_named_at_once(
+    project: Project, modelled: Modelled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second = {
+        **SERVICE,
+        "name": "ticks",
+        "endpoints": [{**one, "port": one["port"] + 100} for one in SERVICE["endpoints"]],
+    }
+    fleet = a_fleet(project, SERVICE, CLIENT, second)
+    host = modelled(fleet, {})["broker1"]
+
+    def refuse(fleet: Fleet, path: Path) -> Path:
+        raise FleetError(f"{path.name}: two builders have made it otherwise")
+
+    monkeypatch.setattr(releases, "ensure_at", refuse)
+    with pytest.raises(HostError) as error:
+        actions(fleet, host, HostRun(fleet, "broker1", HOLDER), CONFIGURE, "zmq_service")
+    assert str(error.value) == (
+        "broker1: quotes: two builders have made it otherwise\nbroker1: ticks: two builders have made it otherwise"
+    )
 
 
 def test_nothing_is_placed_before_lock_others_look_and_manifest(fleet: Fleet, modelled: Modelled) -> None:

@@ -180,7 +180,7 @@ def test_ssh_that_does_not_answer_is_told_in_words(found: Fleet, monkeypatch: py
     with pytest.raises(remote.RemoteError, match=r"^printed more than 16 MiB$"):
         remote.run(host, "true", seconds=60)
     monkeypatch.setattr(
-        Host, "ssh", lambda self, *command: ["sh", "-c", r"printf '\033[2Jbad\n' >&2; exit 3"]
+        Host, "ssh", lambda self, *command: ["sh", "-c", r"printf '\033[2Jbad\r\n\r' >&2; exit 3"]
     )
     assert remote.run(host, "true", seconds=60).stderr == "\N{REPLACEMENT CHARACTER}[2Jbad\n"
     monkeypatch.setattr(Host, "ssh", lambda self, *command: ["sh", "-c", "printf 'a\\377'; cat; exit 7"])

@@ -344,6 +344,12 @@ def test_a_second_builder_that_would_make_something_else_is_refused(project: Pro
     assert validate(project)[0] == 0, "nobody builds there"
 
 
+def test_a_name_is_no_hint_to_itself(project: Project) -> None:
+    project.write(zmq_services=[{**SERVICE, "env": {"REGION": "", "ZONE": "a"}}, CLIENT])
+    _, output = validate(project)
+    assert "'REGION' has no value: set it in zmq_services[0].env (known: ZONE)\n" in output
+
+
 def test_missing_services_are_refused(project: Project) -> None:
     project.write(team_name="x")
     status, output = validate(project)

@@ -76,3 +76,14 @@ def test_unknown_host_names_the_nearest(project: Project) -> None:
     run = CliRunner().invoke(main, ["view", "brokr1", *project.arguments])
     assert run.exit_code == 2
     assert "no host 'brokr1'; did you mean 'broker1'?" in run.stderr
+
+
+def test_what_this_machine_refuses_is_told_in_words(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device", "/x")
+
+    monkeypatch.setattr("zmqfleet.cli.view_of", refuse)
+    run = CliRunner().invoke(main, ["view", "broker1", *project.arguments])
+    assert (run.exit_code, run.output) == (2, "zmqfleet: [Errno 28] No space left on device: '/x'\n")

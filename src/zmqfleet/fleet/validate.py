@@ -331,7 +331,8 @@ def _environment(entry: dict[str, Any], at: str) -> Iterator[Problem]:
             )
     for index, key in enumerate(entry.get("requires_env", [])):
         if str(env.get(key, "")) == "":
-            hint = f" ({nearest(key, env)})" if env else ""
+            others = set(env) - {key}
+            hint = f" ({nearest(key, others)})" if others else ""
             yield f"{at}.requires_env[{index}]", f"{key!r} has no value: set it in {at}.env{hint}"
 
 

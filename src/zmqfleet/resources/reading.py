@@ -55,8 +55,7 @@ def parse(lines: Iterable[str]) -> Actual:
     actual = Actual()
     kinds = {kind.kind: kind for kind in KINDS}
     section = ""
-    # a terminal, which sudo may want, ends lines in its own way
-    for line in (printable(line.removesuffix("\r")) for line in lines):
+    for line in map(printable, lines):
         if line == _END:
             return actual
         if line.startswith(f"{_MARK} "):
