@@ -16,7 +16,8 @@ ROOTS = ("/etc/zmqfleet", "/opt/zmqfleet", "/usr/local", "/var/lib/zmqfleet", "/
 # caches of the compiler: they hold times, and matter to no result
 CACHES = ("/var/lib/zmqfleet/go", "/var/lib/zmqfleet/cache")
 PROPERTIES = (
-    "ActiveState,SubState,UnitFileState,LoadState,User,NeedDaemonReload,LimitNOFILE,Type,LoadCredential"
+    "ActiveState,SubState,UnitFileState,LoadState,User,NeedDaemonReload,LimitNOFILE,Type,"
+    "LoadCredential,TriggeredBy"
 )
 GO_ENV = (
     "/usr/local/bin/go",
@@ -88,11 +89,17 @@ def from_cron() -> str:
 
 
 def units() -> dict[str, str]:
-    """What systemd says of each unit that there is a file of; asked at once, as each call takes its time."""
+    """What systemd says of each unit that there is a file of; asked at once, as each call takes its time.
+
+    Whether what a timer starts happens to run is the clock's.
+    """
     listed = out("systemctl", "list-unit-files", "--plain", "--no-legend").splitlines()
     names = [name for name, *_ in map(str.split, listed) if "@." not in name]
     shown = out("systemctl", "show", "-p", PROPERTIES, *names).split("\n\n")
-    return dict(zip(names, shown, strict=True))
+    return {
+        name: re.sub("(?m)^(Active|Sub)State=.*\n", "", said) if ".timer" in said else said
+        for name, said in zip(names, shown, strict=True)
+    }
 
 
 snapshot = {
