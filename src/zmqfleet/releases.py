@@ -16,6 +16,7 @@ from typing import IO
 from zmqfleet import ROLES
 from zmqfleet.atomic import replacing
 from zmqfleet.fleet.model import BUILD, BUILD_VARIABLES, OPT, Fleet, FleetError, Service
+from zmqfleet.locking import WORKING
 from zmqfleet.remote import TOO_MUCH, bounded
 from zmqfleet.text import printable
 
@@ -207,13 +208,19 @@ def _get(fleet: Fleet, one: Release, file: IO[bytes]) -> None:
     else:
         assert fleet.builder
         builder = fleet.hosts[fleet.builder]
-        done = subprocess.run(
-            bounded(_MOST, builder.ssh("cat", one.on_builder)),
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=subprocess.PIPE,
-            check=False,
-        )
+        try:
+            done = subprocess.run(
+                bounded(_MOST, builder.ssh("cat", one.on_builder)),
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.PIPE,
+                timeout=WORKING,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise FleetError(
+                f"{one.service}: {builder.name} has not sent {one.on_builder} in {WORKING} s"
+            ) from None
         too_much = done.returncode == TOO_MUCH
         if done.returncode and not too_much:
             said = printable(done.stderr.decode(errors="replace")).strip()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from zmqfleet import locking, remote
-from zmqfleet.converge import Actions, Answer, Ask, Execute, HostError, HostRun, Warn
+from zmqfleet.converge import Actions, Answer, Ask, Execute, HostError, HostRun
 from zmqfleet.desired import MANIFEST
 from zmqfleet.fleet.model import Fleet, FleetError
 from zmqfleet.fleet.schema import nearest
@@ -61,8 +61,6 @@ def _follow(run: HostRun, actions: Actions) -> None:
             done = _on(run, shlex.join(("env", f"{locking.MARK}={run.holder.text}", *action.command)))
             if not done.succeeded:
                 raise HostError(f"{shlex.join(action.command)}: {done.stderr.strip()}")
-        elif isinstance(action, Warn):
-            raise HostError(action.message)
         else:
             raise AssertionError(f"{action}: nothing is placed on a host that leaves")
 

@@ -83,8 +83,8 @@ def _plain(resource: Resource, show_secrets: bool) -> Any:
             return {"path": path, "target": target}
         case Key(name, directory):
             return {"name": name, "directory": directory}
-        case Step(name, user=user):
-            return {"name": name, "user": user, "command": list(resource.command)}
+        case Step(name):
+            return {"name": name, "command": list(resource.command)}
         case Peers(name, networks):
             return {"unit": name, "networks": list(networks)}
         case Unit(name):

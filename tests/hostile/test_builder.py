@@ -1,5 +1,6 @@
-"""A build host that was broken into decides nothing where a second one builds everything once more."""
+"""What builds reaches nothing of root's; and one build host decides nothing where a second one builds it all, too."""
 
+import shlex
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,14 +8,22 @@ from pathlib import Path
 import pytest
 from labs import ENGINES, Lab, project, variables
 
+from zmqfleet.releases import release
+
 # what an intruder may do: the digest that the host tells is that of what it offers
 FALSE_MV = """#!/bin/sh
-case $1 in *.out) printf 'one more' >>"$1" ;; esac
+case $1 in */new) printf 'one more' >>"$1" ;; esac
 exec /bin/mv "$@"
 """
 RUNS = "readlink -f /proc/$(systemctl show -P MainPID quotes)/exe; systemctl show -P InvocationID quotes"
 RELEASES = "ls -A /opt/zmqfleet/quotes/releases"
 DIGEST = "sha256sum </var/lib/zmqfleet/artifacts/quotes/{}/quotes"
+
+# what compiles is the user zmq-build's; after it, there is TRICK instead of what was made
+FALSE_GO = """#!/bin/sh
+/usr/local/bin/go "$@" || exit
+[ "$1" != build ] || { rm ../made && TRICK; }
+"""
 
 
 @pytest.fixture
@@ -61,3 +70,35 @@ def test_what_only_one_of_two_builders_makes_is_placed_nowhere(verified: Lab) ->
     verified.converge("ansible")
     assert verified.sh("broker1", RUNS) != before
     assert verified.drift() == set()
+
+
+@pytest.fixture
+def builder(lab: Lab) -> Iterator[Lab]:
+    """The lab, with a build host that is as it was afterwards."""
+    yield lab
+    lab.sh("builder1", "rm -rf /usr/local/sbin/go /var/lib/zmqfleet/artifacts/quotes/tricked")
+
+
+@pytest.mark.parametrize(
+    ("trick", "status", "made"),
+    [("ln -s /etc/shadow ../made", 1, ""), ("mkfifo ../made", 0, "tricked\n")],
+    ids=["link", "pipe"],
+)
+def test_what_compiles_leads_root_nowhere(builder: Lab, trick: str, status: int, made: str) -> None:
+    one = release(builder.fleet, builder.fleet.services["quotes"])
+    assert one.archive
+    builder.sh("builder1", "install -m 755 /dev/stdin /usr/local/sbin/go", FALSE_GO.replace("TRICK", trick))
+    build = shlex.join(
+        ("/usr/local/lib/zmqfleet/zmq-build", "quotes", "tricked", one.archive.name, one.package)
+    )
+    output = builder.sh("builder1", f"timeout 300 {build} 2>&1; echo status $?")
+    assert output.endswith(f"status {status}\n"), output
+    there = "cd /var/lib/zmqfleet; ls -A build; cd artifacts/quotes; ls -d tricked; cat tricked/quotes; true"
+    assert builder.sh("builder1", there) == made  # what comes out of the pipe is nothing
+
+
+def test_what_compiles_can_write_to_its_own_directories_alone(lab: Lab) -> None:
+    others = r"\( -path /proc -o -path '/var/lib/zmqfleet/*/*' -o -perm -1002 \) -prune"  # 1002: as /tmp is
+    find = rf"find / -xdev {others} -o -writable \( -type d -o -type f \) -print"
+    found = lab.sh("builder1", f"cd / && runuser -u zmq-build -- {find} 2>/dev/null | sort")
+    assert found.split() == [f"/var/lib/zmqfleet/{name}" for name in ("build", "cache", "go")]

@@ -45,12 +45,9 @@ DRIFT: list[tuple[str, str, list[str]]] = [
         "userdel zmq-build",
         [
             "user zmq-build: missing",
-            "directory /var/lib/zmqfleet: owner UNKNOWN:UNKNOWN",
-            "directory /var/lib/zmqfleet/artifacts: owner UNKNOWN:UNKNOWN",
-            "directory /var/lib/zmqfleet/artifacts/quotes: owner UNKNOWN:UNKNOWN",
-            "directory /var/lib/zmqfleet/artifacts/quotes-client: owner UNKNOWN:UNKNOWN",
-            "file /var/lib/zmqfleet/artifacts/quotes/ID/quotes: owner UNKNOWN:UNKNOWN",
-            "file /var/lib/zmqfleet/artifacts/quotes-client/ID/quotes-client: owner UNKNOWN:UNKNOWN",
+            "directory /var/lib/zmqfleet/build: owner UNKNOWN:UNKNOWN",
+            "directory /var/lib/zmqfleet/cache: owner UNKNOWN:UNKNOWN",
+            "directory /var/lib/zmqfleet/go: owner UNKNOWN:UNKNOWN",
         ],
     ),
     (

@@ -96,9 +96,10 @@ def units() -> dict[str, str]:
     listed = out("systemctl", "list-unit-files", "--plain", "--no-legend").splitlines()
     names = [name for name, *_ in map(str.split, listed) if "@." not in name]
     shown = out("systemctl", "show", "-p", PROPERTIES, *names).split("\n\n")
+    # those that trigger a unit are told in no order
+    passing = {True: r"(?m)^(TriggeredBy|ActiveState|SubState)=.*\n", False: r"(?m)^TriggeredBy=.*\n"}
     return {
-        name: re.sub("(?m)^(Active|Sub)State=.*\n", "", said) if ".timer" in said else said
-        for name, said in zip(names, shown, strict=True)
+        name: re.sub(passing[".timer" in said], "", said) for name, said in zip(names, shown, strict=True)
     }
 
 

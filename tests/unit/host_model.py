@@ -276,13 +276,14 @@ class ModelHost:
                     key = f"{self.name}-{self.keys}-".ljust(40, "k").encode()
                     self._put(f"{directory}/curve.key_secret", "regular file", key, "400", "root", "root")
                     self._put(f"{directory}/curve.key", "regular file", key, "644", "root", "root")
-            case ("runuser", "-u", user, "--", tool, service, number, archive, _package, *_):
+            case (tool, service, number, archive, _package, *_) if tool.endswith("/zmq-build"):
                 self._program(tool)
-                if f"/var/lib/zmqfleet/sources/{archive}.tar" not in self.paths or user not in self.users:
-                    raise Failed(f"{service}: no sources, or no user {user}")
+                needed = (f"/var/lib/zmqfleet/{name}" for name in (f"sources/{archive}.tar", "build"))
+                if not self.paths.keys() >= set(needed) or "zmq-build" not in self.users:
+                    raise Failed(f"{service}: no sources, no user, or no directory of its own")
                 where = f"/var/lib/zmqfleet/artifacts/{service}/{number}"
-                self._put(where, "directory", b"", "755", user, user)
-                self._put(f"{where}/{service}", "regular file", number.encode(), "755", user, user)
+                self._put(where, "directory", b"", "755", "root", "root")
+                self._put(f"{where}/{service}", "regular file", number.encode(), "755", "root", "root")
             case (tool, "--yield", other, unit):
                 self._program(tool)
                 self.processes.pop(other, None)

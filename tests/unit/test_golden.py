@@ -109,7 +109,7 @@ def _lines(one: Resource, found: Fleet) -> list[str]:
         case Step(name, check, command):
             about = [
                 f"check: {check}",
-                f"command ({one.user}): {' '.join(command)}",
+                f"command: {' '.join(command)}",
                 f"after: {', '.join(one.after)}",
             ]
             return [f"step {name}", *(f"  {line}" for line in about)]

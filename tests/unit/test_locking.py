@@ -110,6 +110,19 @@ def test_a_lock_that_holds_garbage_keeps_nobody_out(lock: Path, mine: Holder, co
     assert seconds(lock, mine) > 880
 
 
+def test_a_lock_of_a_clock_that_was_wrong_keeps_nobody_out(lock: Path, mine: Holder) -> None:
+    run(acquire(ELSEWHERE, 1_000_000))
+    assert run(acquire(mine, 900)) == (0, "")
+    assert seconds(lock, mine) > 880
+
+
+def test_what_only_looks_like_this_run_s_lock_is_not_given_back(lock: Path, mine: Holder) -> None:
+    other = replace(mine, machine=mine.machine.replace(".", "x"))
+    run(acquire(other, 900))
+    assert run(release(mine)) == (0, "")
+    assert seconds(lock, other) > 880
+
+
 def test_of_many_runs_at_once_one_has_the_lock(lock: Path) -> None:
     holders = [replace(ELSEWHERE, pid=number) for number in range(12)]
     tries = [subprocess.Popen(["sh", "-c", acquire(one, 900)], stdout=subprocess.PIPE) for one in holders]
@@ -147,13 +160,37 @@ def test_commands_of_other_runs_are_waited_for(marked: Marked, mine: Holder) -> 
     assert run(wait_for_others(mine)) == (0, "")
     marked(mine)
     assert run(wait_for_others(mine)) == (0, ""), "a run does not wait for itself"
-    others = [marked(ELSEWHERE), marked(replace(mine, started="1"))]
+    alike = (replace(mine, who=f"{mine.who}2"), replace(mine, machine=mine.machine.replace(".", "x")))
+    others = [marked(one) for one in (ELSEWHERE, replace(mine, started="1"), *alike)]
     status, printed = run(wait_for_others(mine))
     assert (status, set(printed.split())) == (75, {str(one.pid) for one in others})
     for one in others:
         one.kill()
         one.wait()
     assert run(wait_for_others(mine)) == (0, "")
+
+
+def test_what_is_not_of_a_run_of_this_user_is_not_waited_for(
+    marked: Marked, mine: Holder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marked(ELSEWHERE)
+    assert run(wait_for_others(mine))[0] == 75
+    (tmp_path / "id").write_text("#!/bin/sh\necho 4711\n")
+    (tmp_path / "id").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert run(wait_for_others(mine)) == (0, "")
+
+
+def test_a_variable_whose_name_ends_as_the_mark_does_is_none(marked: Marked, mine: Holder) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(locking, "MARK", f"NOT_{locking.MARK}")
+        marked(ELSEWHERE)
+    assert run(wait_for_others(mine)) == (0, "")
+
+
+def test_a_machine_is_known_by_its_boot_and_its_processes_name_space(mine: Holder) -> None:
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    assert os.readlink("/proc/self/ns/pid") == f"pid:[{mine.machine.removeprefix(f'{boot}.')}]"
 
 
 def test_who_is_gone_is_known_of_this_machine_only(mine: Holder, gone: Holder) -> None:

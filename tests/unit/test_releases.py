@@ -215,6 +215,17 @@ def test_what_a_build_host_sends_must_be_a_program(
     assert kept(found) == []
 
 
+def test_a_build_host_that_sends_nothing_is_given_up(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Host, "ssh", lambda self, *command: ["sleep", "60"])
+    monkeypatch.setattr(releases, "WORKING", 1)
+    found = load(project)
+    with pytest.raises(FleetError, match=r"quotes: builder1 has not sent /var/lib/zmqfleet/\S* in 1 s"):
+        releases.ensure(found, release(found, found.services["quotes"]))
+    assert kept(found) == []
+
+
 def test_a_url_that_sends_without_end_is_refused(
     offered: tuple[Fleet, Release], project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,18 +14,18 @@ from zmqfleet.retire import retire
 
 
 class Ssh:
-    """In place of ssh, which goes to model hosts; a command that holds `refused` ends with `status`."""
+    """In place of ssh, which goes to model hosts; a command that holds `refused` ends with `status`, and says why."""
 
     def __init__(self, fleet: Fleet, hosts: dict[str, ModelHost]) -> None:
         self.fleet, self.hosts = fleet, hosts
         self.commands: list[str] = []
-        self.refused, self.status = "", 1
+        self.refused, self.status, self.why = "", 1, "no such luck"
 
     def run(self, host: Host, *command: str, seconds: float) -> remote.Answer:
         """Runs `sh -c` there."""
         (text,) = shlex.split(command[-1])
         if self.refused and self.refused in text:
-            return remote.Answer(self.status, "", "no such luck")
+            return remote.Answer(self.status, "", self.why)
         self.commands.append(text)
         words = shlex.split(text) if text.startswith("env ") else []
         action = Execute(tuple(words[2:])) if words else Ask(text)
@@ -87,6 +87,15 @@ def test_what_fails_is_said_and_the_keys_stay(ssh: Ssh, refused: str, status: in
     ssh.refused = ""
     retire(ssh.fleet, "broker1", lambda _: None)
     assert ssh.hosts["broker1"].processes == {}
+
+
+def test_no_secret_is_quoted(project: Project, ssh: Ssh) -> None:
+    secret = {**SERVICE, "env": {"REGION": "correct-horse"}}
+    fleet = fleet_of(project.root, GROUPS, [secret, CLIENT])
+    assert isinstance(fleet, Fleet)
+    ssh.refused, ssh.why = "systemctl stop", "no luck with correct-horse"
+    with pytest.raises(FleetError, match=r"^broker1: [^b].*: no luck with \*\*\*$"):
+        retire(fleet, "broker1", lambda _: None)
 
 
 def test_a_host_whose_manifest_is_gone_stays(ssh: Ssh) -> None:

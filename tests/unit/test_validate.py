@@ -178,6 +178,16 @@ SERVICE_FAULTS: dict[str, tuple[Change, str, str]] = {
         "zmq_services[0].requires_env[0]",
         "has no value",
     ),
+    "environment that YAML has changed": (
+        put(env={"REGION": "eu", "DEBUG": True}),
+        "zmq_services[0].env.DEBUG",
+        "must be text or a whole number, not bool True: put it in quotes",
+    ),
+    "environment that has lost a digit": (
+        put(env={"REGION": "eu", "LEVEL": 1.1}),
+        "zmq_services[0].env.LEVEL",
+        "must be text or a whole number, not float 1.1: put it in quotes",
+    ),
     "required environment misspelt": (
         put(env={"REGOIN": "eu"}),
         "zmq_services[0].requires_env[0]",

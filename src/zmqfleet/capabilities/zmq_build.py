@@ -9,6 +9,7 @@ from zmqfleet.releases import Release, release
 from zmqfleet.resources import Directory, File, Generations, Inline, Made, Resource, Rule, Step, User
 
 BUILDER = "zmq-build"  # user, and name of the script
+WRITTEN = ("build", "cache", "go")  # directories of the user's own; the others are root's
 
 
 def parts(fleet: Fleet, host: str, leaving: Sequence[Rule]) -> Iterator[Part]:
@@ -20,10 +21,11 @@ def parts(fleet: Fleet, host: str, leaving: Sequence[Rule]) -> Iterator[Part]:
     tool = script("zmq_build", BUILDER)
     directories = [
         Directory(LIB),
-        Directory(BUILD, owner=BUILDER, group=BUILDER),
+        Directory(BUILD),
         Directory(f"{BUILD}/sources"),
-        Directory(f"{BUILD}/artifacts", owner=BUILDER, group=BUILDER),
-        *(Directory(_products(one), owner=BUILDER, group=BUILDER) for one in releases),
+        Directory(f"{BUILD}/artifacts"),
+        *(Directory(_products(one)) for one in releases),
+        *(Directory(f"{BUILD}/{name}", owner=BUILDER, group=BUILDER) for name in WRITTEN),
     ]
     sources = [
         File(f"{BUILD}/sources/{one.name}.tar", Inline(one.data), released=True) for one in archives.values()
@@ -57,5 +59,5 @@ def _build(one: Release, host: str, tool: str) -> Iterator[Resource]:
         one.package,
         *([before] if before else []),
     )
-    yield Step(f"build of {one.service} {one.id}", check, command, user=BUILDER)
-    yield File(one.on_builder, Made(), "755", BUILDER, BUILDER, released=True)
+    yield Step(f"build of {one.service} {one.id}", check, command)
+    yield File(one.on_builder, Made(), "755", released=True)

@@ -10,7 +10,7 @@ from zmqfleet.resources.base import Actual, Commanded
 
 @dataclass(frozen=True)
 class Step(Commanded):
-    """A named command that is run as `user` unless `check`, a shell command, succeeds; and if one of `after`, names of
+    """A named command that is run by root unless `check`, a shell command, succeeds; and if one of `after`, names of
     other resources, changes in the same run. A step without a command is a condition: where its check fails, so does
     the host, with `cause`."""
 
@@ -18,18 +18,16 @@ class Step(Commanded):
     name: str
     check: str
     command: tuple[str, ...] = ()
-    user: str = "root"
     after: tuple[str, ...] = ()
     cause: str = ""
 
     def commands(self, actual: Actual, triggered: bool) -> list[tuple[str, ...]]:
-        """What brings it about, run by root; a condition is looked at once more."""
+        """What brings it about; a condition is looked at once more."""
         if not self.command:
             return [
                 ("sh", "-c", f'({self.check}) >/dev/null 2>&1 || {{ echo "$0" >&2; exit 1; }}', self.cause)
             ]
-        as_user = ("runuser", "-u", self.user, "--") if self.user != "root" else ()
-        return [(*as_user, *self.command)]
+        return [self.command]
 
     @property
     def owned(self) -> bool:
