@@ -39,9 +39,9 @@ def test_what_only_one_of_two_builders_makes_is_placed_nowhere(verified: Lab) ->
     verified.converge("pyinfra")
     assert verified.drift() == set()
     before, kept = verified.sh("broker1", RUNS), verified.sh("broker1", RELEASES)
-    release = Path(before.split()[0]).parent.name
-    placed = verified.sh("broker1", f"sha256sum </opt/zmqfleet/quotes/releases/{release}/quotes")
-    assert [verified.sh(host, DIGEST.format(release)) for host in ("builder1", "gateway1")] == [placed] * 2
+    number = Path(before.split()[0]).parent.name
+    placed = verified.sh("broker1", f"sha256sum </opt/zmqfleet/quotes/releases/{number}/quotes")
+    assert [verified.sh(host, DIGEST.format(number)) for host in ("builder1", "gateway1")] == [placed] * 2
 
     verified.sh("builder1", "install -m 755 /dev/stdin /usr/local/bin/mv", FALSE_MV)
     main = verified.project / "examples" / "quotes" / "cmd" / "quotes" / "main.go"
