@@ -63,7 +63,7 @@ $(SCENARIOS): molecule-%: setup
 on-hosts: setup
 	@$(MAKE) --no-print-directory $(LANES) twins lab-tests packages thorough $(or $(SCENARIOS),$(error molecule/ has no scenario))
 
-test: lint unit on-hosts  ## all checks; about 45 minutes
+test: lint unit on-hosts  ## all checks; about an hour
 	@echo 'make test: all passed'
 
 bench: setup  ## how long both engines take, as multiples of floors; about 30 minutes

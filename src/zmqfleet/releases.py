@@ -5,6 +5,7 @@ import hashlib
 import io
 import subprocess
 import tarfile
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -87,7 +88,7 @@ class Release:
         made = ", ".join(f"{host} made sha256 {self.built(host)}" for host in self.builders)
         return (
             f"{made}: one of them has another Debian release, compiler or libraries, or somebody was there. Find out "
-            f"who is right, remove {self.on_builder} and {BUILD}/cache on the other and {self.artifact.parent} here, "
+            f"who is right, remove {self.on_builder} and {BUILD}/caches on the other and {self.artifact.parent} here, "
             "and converge both"
         )
 
@@ -208,22 +209,24 @@ def _get(fleet: Fleet, one: Release, file: IO[bytes]) -> None:
     else:
         assert fleet.builder
         builder = fleet.hosts[fleet.builder]
-        try:
-            done = subprocess.run(
-                bounded(_MOST, builder.ssh("cat", one.on_builder)),
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=subprocess.PIPE,
-                timeout=WORKING,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            raise FleetError(
-                f"{one.service}: {builder.name} has not sent {one.on_builder} in {WORKING} s"
-            ) from None
+        with tempfile.TemporaryFile() as stderr:
+            try:
+                done = subprocess.run(
+                    bounded(_MOST, builder.ssh("cat", one.on_builder)),
+                    stdin=subprocess.DEVNULL,
+                    stdout=file,
+                    stderr=stderr,
+                    timeout=WORKING,
+                    check=False,
+                )
+            except subprocess.TimeoutExpired:
+                raise FleetError(
+                    f"{one.service}: {builder.name} has not sent {one.on_builder} in {WORKING} s"
+                ) from None
+            stderr.seek(0)
+            said = printable(stderr.read(4096).decode(errors="replace")).strip()
         too_much = done.returncode == TOO_MUCH
         if done.returncode and not too_much:
-            said = printable(done.stderr.decode(errors="replace")).strip()
             raise FleetError(
                 f"{one.service} {one.id}: the artefact is not on this controller, and not to be had from "
                 f"{builder.name}: {said}; converge {builder.name} first"

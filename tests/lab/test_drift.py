@@ -45,9 +45,7 @@ DRIFT: list[tuple[str, str, list[str]]] = [
         "userdel zmq-build",
         [
             "user zmq-build: missing",
-            "directory /var/lib/zmqfleet/build: owner UNKNOWN:UNKNOWN",
-            "directory /var/lib/zmqfleet/cache: owner UNKNOWN:UNKNOWN",
-            "directory /var/lib/zmqfleet/go: owner UNKNOWN:UNKNOWN",
+            "directory /var/lib/zmqfleet/caches: owner UNKNOWN:UNKNOWN",
         ],
     ),
     (

@@ -10,7 +10,7 @@ from zmqfleet.releases import release
 # as zmq-build builds: its user, module cache and go.env; in a directory that goes again
 CHECKS = """
 work=$(mktemp -d) && trap "rm -rf $work" EXIT && tar -xf {archive} -C $work && cd $work &&
-export HOME=/var/lib/zmqfleet GOPATH=/var/lib/zmqfleet/go GOCACHE=/var/lib/zmqfleet/cache &&
+export HOME=/var/lib/zmqfleet GOPATH=/var/lib/zmqfleet/caches/go GOCACHE=/var/lib/zmqfleet/caches/build &&
 gofmt -d . && test -z "$(gofmt -l .)" && go vet ./... && go test -count=1 ./...
 """
 

@@ -7,7 +7,6 @@ EXCEPTIONS = [
         r"package (python3-apt|python-apt-common|distro-info-data|lsb-release)",
         "Ansible's apt module needs python3-apt on the host, and installs it with what that depends on",
     ),
-    (r"file /var/lib/zmqfleet/\.config/go/telemetry/.*", "counters and a random day that Go itself keeps"),
     (r"unit (session-|user@|run-|user-runtime-dir@).*", "logins of the moment"),
 ]
 

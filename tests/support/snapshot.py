@@ -14,7 +14,7 @@ from grp import getgrgid
 
 ROOTS = ("/etc/zmqfleet", "/opt/zmqfleet", "/usr/local", "/var/lib/zmqfleet", "/etc/systemd/system")
 # caches of the compiler: they hold times, and matter to no result
-CACHES = ("/var/lib/zmqfleet/go", "/var/lib/zmqfleet/cache")
+CACHES = ("/var/lib/zmqfleet/caches/go", "/var/lib/zmqfleet/caches/build")
 PROPERTIES = (
     "ActiveState,SubState,UnitFileState,LoadState,User,NeedDaemonReload,LimitNOFILE,Type,"
     "LoadCredential,TriggeredBy"

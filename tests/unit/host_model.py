@@ -278,7 +278,7 @@ class ModelHost:
                     self._put(f"{directory}/curve.key", "regular file", key, "644", "root", "root")
             case (tool, service, number, archive, _package, *_) if tool.endswith("/zmq-build"):
                 self._program(tool)
-                needed = (f"/var/lib/zmqfleet/{name}" for name in (f"sources/{archive}.tar", "build"))
+                needed = (f"/var/lib/zmqfleet/{name}" for name in (f"sources/{archive}.tar", "caches"))
                 if not self.paths.keys() >= set(needed) or "zmq-build" not in self.users:
                     raise Failed(f"{service}: no sources, no user, or no directory of its own")
                 where = f"/var/lib/zmqfleet/artifacts/{service}/{number}"

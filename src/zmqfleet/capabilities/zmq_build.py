@@ -9,7 +9,6 @@ from zmqfleet.releases import Release, release
 from zmqfleet.resources import Directory, File, Generations, Inline, Made, Resource, Rule, Step, User
 
 BUILDER = "zmq-build"  # user, and name of the script
-WRITTEN = ("build", "cache", "go")  # directories of the user's own; the others are root's
 
 
 def parts(fleet: Fleet, host: str, leaving: Sequence[Rule]) -> Iterator[Part]:
@@ -25,7 +24,7 @@ def parts(fleet: Fleet, host: str, leaving: Sequence[Rule]) -> Iterator[Part]:
         Directory(f"{BUILD}/sources"),
         Directory(f"{BUILD}/artifacts"),
         *(Directory(_products(one)) for one in releases),
-        *(Directory(f"{BUILD}/{name}", owner=BUILDER, group=BUILDER) for name in WRITTEN),
+        Directory(f"{BUILD}/caches", owner=BUILDER, group=BUILDER),
     ]
     sources = [
         File(f"{BUILD}/sources/{one.name}.tar", Inline(one.data), released=True) for one in archives.values()
