@@ -5,7 +5,6 @@ import hashlib
 import io
 import subprocess
 import tarfile
-import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -19,7 +18,6 @@ from zmqfleet.atomic import replacing
 from zmqfleet.fleet.model import BUILD, BUILD_VARIABLES, OPT, Fleet, FleetError, Service
 from zmqfleet.locking import WORKING
 from zmqfleet.remote import TOO_MUCH, bounded
-from zmqfleet.text import printable
 
 _ID = 16  # hexadecimal digits
 _MOST = 512 * 1024 * 1024  # bytes of an artefact
@@ -209,27 +207,17 @@ def _get(fleet: Fleet, one: Release, file: IO[bytes]) -> None:
     else:
         assert fleet.builder
         builder = fleet.hosts[fleet.builder]
-        with tempfile.TemporaryFile() as stderr:
-            try:
-                done = subprocess.run(
-                    bounded(_MOST, builder.ssh("cat", one.on_builder)),
-                    stdin=subprocess.DEVNULL,
-                    stdout=file,
-                    stderr=stderr,
-                    timeout=WORKING,
-                    check=False,
-                )
-            except subprocess.TimeoutExpired:
-                raise FleetError(
-                    f"{one.service}: {builder.name} has not sent {one.on_builder} in {WORKING} s"
-                ) from None
-            stderr.seek(0)
-            said = printable(stderr.read(4096).decode(errors="replace")).strip()
-        too_much = done.returncode == TOO_MUCH
-        if done.returncode and not too_much:
+        try:
+            status, said = bounded(_MOST, builder.ssh("cat", one.on_builder), file, WORKING)
+        except subprocess.TimeoutExpired:
+            raise FleetError(
+                f"{one.service}: {builder.name} has not sent {one.on_builder} in {WORKING} s"
+            ) from None
+        too_much = status == TOO_MUCH
+        if status and not too_much:
             raise FleetError(
                 f"{one.service} {one.id}: the artefact is not on this controller, and not to be had from "
-                f"{builder.name}: {said}; converge {builder.name} first"
+                f"{builder.name}: {said[:4096].strip()}; converge {builder.name} first"
             )
         wherefrom = f"{one.on_builder} of {builder.name}"
     if too_much:

@@ -16,10 +16,23 @@ _MOST = 16 * 1024 * 1024  # bytes; a read of 10,000 clients' keys is a tenth of 
 TOO_MUCH = -signal.SIGXFSZ
 
 
-def bounded(most: int, command: Sequence[str]) -> list[str]:
-    """The argument list of a command that is ended, with status TOO_MUCH, when it has written so many bytes to a file:
-    a host that prints without end fills neither memory nor disk."""
-    return ["sh", "-c", f'ulimit -f {most // 512}; exec "$@"', "sh", *command]  # POSIX counts in 512 bytes
+def bounded(
+    most: int, command: Sequence[str], stdout: IO[bytes], seconds: float, stdin: str = ""
+) -> tuple[int, str]:
+    """Runs a command of this machine, ssh for instance, which prints into a file; returns its status and what it says,
+    fit for people. When it has written `most` bytes it is ended, with status TOO_MUCH: a host that prints without end
+    fills neither memory nor disk. Raises subprocess.TimeoutExpired."""
+    with tempfile.TemporaryFile() as stderr:
+        done = subprocess.run(
+            ["sh", "-c", f'ulimit -f {most // 512}; exec "$@"', "sh", *command],  # POSIX counts in 512 bytes
+            input=stdin.encode(),
+            stdout=stdout,
+            stderr=stderr,
+            timeout=seconds,
+            check=False,
+        )
+        stderr.seek(0)
+        return done.returncode, printable(stderr.read(_MOST).decode(errors="replace"))
 
 
 class RemoteError(Exception):
@@ -39,27 +52,14 @@ def run(host: Host, *command: str, stdin: str = "", seconds: float) -> Answer:
     """Runs a command as root, by sudo where the inventory says so. Raises RemoteError if ssh does not get that far in
     time, or the host prints more than 16 MiB; ssh's own status is 255."""
     sudo = ("sudo", "-n") if host.become else ()
-    with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
+    with tempfile.TemporaryFile() as stdout:
         try:
-            done = subprocess.run(
-                bounded(_MOST, host.ssh(*sudo, *command)),
-                input=stdin.encode(),
-                stdout=stdout,
-                stderr=stderr,
-                timeout=seconds,
-                check=False,
-            )
+            status, stderr = bounded(_MOST, host.ssh(*sudo, *command), stdout, seconds, stdin)
         except subprocess.TimeoutExpired:
             raise RemoteError(f"no answer over ssh within {seconds:.0f} s") from None
-        if done.returncode == TOO_MUCH:
+        if status == TOO_MUCH:
             raise RemoteError(f"printed more than {_MOST // 1024**2} MiB")
-        if done.returncode in (126, 127) and not stdout.tell():
-            raise RemoteError(
-                f"ssh cannot be run here, or {command[0]} there: {printable(_text(stderr)).strip()}"
-            )
-        return Answer(done.returncode, _text(stdout), printable(_text(stderr)))
-
-
-def _text(file: IO[bytes]) -> str:
-    file.seek(0)
-    return file.read().decode(errors="replace")
+        if status in (126, 127) and not stdout.tell():
+            raise RemoteError(f"ssh cannot be run here, or {command[0]} there: {stderr.strip()}")
+        stdout.seek(0)
+        return Answer(status, stdout.read().decode(errors="replace"), stderr)

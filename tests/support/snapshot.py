@@ -89,18 +89,18 @@ def from_cron() -> str:
 
 
 def units() -> dict[str, str]:
-    """What systemd says of each unit that there is a file of; asked at once, as each call takes its time.
-
-    Whether what a timer starts happens to run is the clock's.
-    """
+    """What systemd says of each unit that there is a file of; asked at once, as each call takes its time."""
     listed = out("systemctl", "list-unit-files", "--plain", "--no-legend").splitlines()
     names = [name for name, *_ in map(str.split, listed) if "@." not in name]
     shown = out("systemctl", "show", "-p", PROPERTIES, *names).split("\n\n")
-    # those that trigger a unit are told in no order
-    passing = {True: r"(?m)^(TriggeredBy|ActiveState|SubState)=.*\n", False: r"(?m)^TriggeredBy=.*\n"}
-    return {
-        name: re.sub(passing[".timer" in said], "", said) for name, said in zip(names, shown, strict=True)
-    }
+    return {name: lasting(said) for name, said in zip(names, shown, strict=True)}
+
+
+def lasting(said: str) -> str:
+    """What systemd says of a unit, without what is in no order; and without what is the clock's, whether that runs
+    which a timer starts."""
+    passing = "TriggeredBy|ActiveState|SubState" if ".timer" in said else "TriggeredBy"
+    return re.sub(rf"(?m)^({passing})=.*\n", "", said)
 
 
 snapshot = {

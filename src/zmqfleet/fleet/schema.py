@@ -112,13 +112,10 @@ def _check_free(value: Mapping[Any, Any], at: str, path: str) -> list[tuple[str,
             found.append((at, f"the key {shown(key)} must be text"))
         elif problem := _text(key, f"{path}.*"):
             found.append((at, problem))
-        elif isinstance(item, (bool, float)):
+        elif isinstance(item, (bool, float, dict, list)) or item is None:
             # true, yes and on are one to YAML, and so are 1.1 and 1.10
-            found.append(
-                (f"{at}.{key}", f"must be text or a whole number, not {_kind(item)}: put it in quotes")
-            )
-        elif isinstance(item, (dict, list)) or item is None:
-            found.append((f"{at}.{key}", f"must be text or a whole number, not {_kind(item)}"))
+            remedy = ": put it in quotes" if isinstance(item, (bool, float)) else ""
+            found.append((f"{at}.{key}", f"must be text or a whole number, not {_kind(item)}{remedy}"))
         elif problem := _text(str(item), f"{path}.="):
             found.append((f"{at}.{key}", problem))
     return found
