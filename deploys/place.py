@@ -4,13 +4,11 @@ Operations are called in one order on all hosts, whatever each of them has to do
 and how often they are called.
 """
 
-import hashlib
 import io
 import os
 import shlex
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import suppress
-from pathlib import PurePosixPath
 from typing import Any
 
 import gevent.lock
@@ -21,11 +19,12 @@ from pyinfra.api import FileUploadCommand, StringCommand, operation
 from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.util import print_host_combined_output
 from pyinfra.context import ctx_host
-from pyinfra.operations import apt, server
+from pyinfra.operations import apt
 
 from zmqfleet import locking
 from zmqfleet.capabilities import ALONE, CONFIGURE, INSTALL, ORDER, RETIRE, START
 from zmqfleet.converge import (
+    MAKE_UPLOADS,
     ROLL_OUT,
     Actions,
     Answer,
@@ -36,7 +35,6 @@ from zmqfleet.converge import (
     HostError,
     HostRun,
     Install,
-    Make,
     Put,
     Warn,
     batch,
@@ -44,12 +42,9 @@ from zmqfleet.converge import (
 )
 from zmqfleet.deploys.hosts import ENDLESS, fleet, give_up_when_cut_off, read_to_an_end, refuse_data
 from zmqfleet.fleet import NO_SERVICES
-from zmqfleet.resources import NOLOGIN, Directory, File, Inline, Link, User
+from zmqfleet.resources import Inline
 from zmqfleet.text import printable
 
-# Uploads pass through this directory in the ssh user's home, which nobody else can enter: pyinfra's own way by /tmp
-# is predictable and readable by all (pyinfra #1085).
-_UPLOADS = ".zmqfleet-uploads"
 _ASK_SECONDS = 120
 _AT_ONCE = 64
 
@@ -148,7 +143,7 @@ def _do(actions: Actions) -> Commands:
         actions.close()
 
 
-def _commands(action: Execute | Install | Put | Make) -> Commands:
+def _commands(action: Execute | Install | Put) -> Commands:
     match action:
         case Execute(command):
             yield StringCommand(shlex.join(command))
@@ -160,36 +155,12 @@ def _commands(action: Execute | Install | Put | Make) -> Commands:
                 no_recommends=True,
                 extra_install_args="-o DPkg::Lock::Timeout=300",
             )
-        case Put(file):
-            yield from _put(file)
-        case Make(User(name, home)):
-            yield from server.user._inner(
-                user=name, home=home, system=True, shell=NOLOGIN, create_home=False, ensure_home=False
-            )
-        case Make(Directory() as one):
-            yield StringCommand("install", "-d", "-m", one.mode, "-o", one.owner, "-g", one.group, one.path)
-        case Make(Link(path, target)):
-            new = f"{path}.new"
-            yield _all(("ln", "-sfnT", target, new), ("mv", "-fT", new, path))
-        case Make(File() as one):
-            yield _all(("chmod", one.mode, one.path), ("chown", f"{one.owner}:{one.group}", one.path))
-
-
-def _put(one: File) -> Commands:
-    content = one.content
-    upload: Any = io.BytesIO(content.data) if isinstance(content, Inline) else str(content.path)
-    through = f"{_UPLOADS}/{hashlib.sha256(one.path.encode()).hexdigest()[:16]}"
-    # a hidden name: services read whole directories (an allow-list), and skip these
-    new = str(PurePosixPath(one.path).with_name(f".{PurePosixPath(one.path).name}.new"))
-    yield StringCommand("mkdir", "-p", "-m", "700", _UPLOADS, _sudo=False)
-    yield FileUploadCommand(upload, through, _sudo=False)
-    install = ("install", "-m", one.mode, "-o", one.owner, "-g", one.group, "-T", through, new)
-    yield _all(install, ("mv", "-fT", new, one.path), ("rm", "-f", through))
-
-
-def _all(*commands: tuple[str, ...]) -> StringCommand:
-    # by a shell of their own, since only what is started has the run's mark
-    return StringCommand("sh", "-c", shlex.quote(" && ".join(shlex.join(command) for command in commands)))
+        case Put():
+            content = action.file.content
+            source: Any = io.BytesIO(content.data) if isinstance(content, Inline) else str(content.path)
+            yield StringCommand(shlex.join(MAKE_UPLOADS), _sudo=False)
+            yield FileUploadCommand(source, action.upload, _sudo=False)
+            yield StringCommand(shlex.join(action.command))
 
 
 def _read_all() -> None:

@@ -1,4 +1,4 @@
-"""Ansible's half: does what zmqfleet.converge says is next, with Ansible's modules. See plugins/modules/converge.py."""
+"""Ansible's half: does what zmqfleet.converge says is next, by Ansible's means. See plugins/modules/converge.py."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ if "zmqfleet" not in sys.modules and (_ROOT / "src").is_dir():
 from zmqfleet import locking  # noqa: E402
 from zmqfleet.capabilities import ALONE, CONFIGURE, INSTALL, ORDER, START  # noqa: E402
 from zmqfleet.converge import (  # noqa: E402
+    MAKE_UPLOADS,
     ROLL_OUT,
     Action,
     Actions,
@@ -42,7 +43,6 @@ from zmqfleet.converge import (  # noqa: E402
     HostError,
     HostRun,
     Install,
-    Make,
     Put,
     Warn,
     batch,
@@ -53,7 +53,7 @@ from zmqfleet.fleet.schema import options  # noqa: E402
 from zmqfleet.inventory import InventoryError  # noqa: E402
 from zmqfleet.inventory import load as load_hosts  # noqa: E402
 from zmqfleet.releases import release  # noqa: E402
-from zmqfleet.resources import NOLOGIN, Directory, File, Inline, Link, User  # noqa: E402
+from zmqfleet.resources import File, Inline  # noqa: E402
 
 _ASK_SECONDS = 120
 _MEMORY = 512 * 1024 * 1024  # bytes
@@ -148,68 +148,63 @@ class ActionModule(ActionBase):
     def _act(self, action: Action, variables: dict[str, Any]) -> Answer | None:
         match action:
             case Ask(command):
-                done = self._low_level_execute_command(command, executable="/bin/sh")
-                return Answer(done["rc"] == 0, done["stdout"], done["stderr"])
+                return self._shell(command)
             case Warn(message):
                 self._display.warning(self._masked(message))
             case Attempt(command):
-                try:
-                    self._command(command, variables)
-                except HostError as error:
-                    return Answer(False, "", str(error))
-                return Answer(True, "", "")
+                return self._marked(command)
             case Execute(command):
-                self._command(command, variables)
+                self._must(command)
             case Install(packages):
-                self._module("apt", {"name": list(packages), **_APT}, variables)
-            case Put(file):
-                self._put(file, variables)
-            case Make(User(name, home)):
-                user = {"name": name, "home": home, "system": True, "shell": NOLOGIN, "create_home": False}
-                self._module("user", user, variables)
-            case Make(Link(path, target)):
-                link = {"path": path, "src": target, "state": "link", "force": True, "follow": False}
-                self._module("file", link, variables)
-            case Make(Directory() | File() as one):
-                state = "directory" if isinstance(one, Directory) else "file"
-                entry = {"path": one.path, "mode": f"0{one.mode}", "owner": one.owner, "group": one.group}
-                self._module("file", {"state": state, **entry}, variables)
+                arguments = {"name": list(packages), **_APT}
+                done = self._execute_module("ansible.builtin.apt", module_args=arguments, task_vars=variables)
+                if done.get("failed"):
+                    said = done.get("stderr", "").strip() or done.get("msg", "")
+                    raise HostError(f"apt: {said}")
+            case Put():
+                self._put(action)
         return None
 
-    def _put(self, file: File, variables: dict[str, Any]) -> None:
-        """By the action plugin copy, which replaces a file atomically."""
+    def _put(self, action: Put) -> None:
+        content = action.file.content
+        self._compare_file(action.file)
+        self._shell(shlex.join(MAKE_UPLOADS), as_root=False)
         with tempfile.NamedTemporaryFile(dir=_directory()) as local:
-            if isinstance(file.content, Inline):
-                local.write(file.content.data)
+            if isinstance(content, Inline):
+                local.write(content.data)
                 local.flush()
-            task = self._task.copy()
-            source = local.name if isinstance(file.content, Inline) else str(file.content.path)
-            entry = {"mode": f"0{file.mode}", "owner": file.owner, "group": file.group}
-            task.args = {"src": source, "dest": file.path, **entry}
-            task.diff = self._task.diff and isinstance(file.content, Inline) and not file.content.secret
-            copy = self._shared_loader_obj.action_loader.get(
-                "ansible.builtin.copy",
-                task=task,
-                connection=self._connection,
-                play_context=self._play_context,
-                loader=self._loader,
-                templar=self._templar,
-                shared_loader_obj=self._shared_loader_obj,
+            source = local.name if isinstance(content, Inline) else str(content.path)
+            self._connection.put_file(source, action.upload)
+        self._must(action.command)
+
+    def _compare_file(self, file: File) -> None:
+        """With --diff, the difference of a file that everybody may read."""
+        if self._task.diff and isinstance(file.content, Inline) and not file.content.secret:
+            # a terminal would make other ends of lines
+            there = self._shell(f"base64 {shlex.quote(file.path)} 2>/dev/null")
+            self._diffs.append(
+                {
+                    "before": base64.b64decode(there.stdout).decode(errors="replace"),
+                    "after": file.content.data.decode(errors="replace"),
+                    "before_header": file.path,
+                    "after_header": file.path,
+                }
             )
-            self._succeeded(file.path, copy.run(task_vars=variables))
 
-    def _command(self, command: tuple[str, ...], variables: dict[str, Any]) -> None:
-        self._module("command", {"argv": list(command), "chdir": "/"}, variables)
+    def _must(self, command: tuple[str, ...]) -> None:
+        done = self._marked(command)
+        if not done.succeeded:
+            raise HostError(f"{' '.join(command)}: {done.stderr.strip() or done.stdout.strip()}")
 
-    def _module(self, name: str, arguments: dict[str, Any], variables: dict[str, Any]) -> None:
-        done = self._execute_module(f"ansible.builtin.{name}", module_args=arguments, task_vars=variables)
-        self._succeeded(" ".join(arguments.get("argv", [])) or name, done)
+    def _marked(self, command: tuple[str, ...]) -> Answer:
+        """What comes of a command that changes something: it has the environment of the task, and the run's mark."""
+        return self._shell(f"{self._compute_environment_string()} {shlex.join(command)} </dev/null")
 
-    def _succeeded(self, what: str, done: dict[str, Any]) -> None:
-        self._diffs += done.get("diff") or [] if isinstance(done.get("diff"), list) else []
-        if done.get("failed") or done.get("rc"):
-            said = done.get("stderr", "").strip() or done.get("stdout", "").strip() or done.get("msg", "")
-            raise HostError(f"{what}: {said}")
+    def _shell(self, command: str, as_root: bool = True) -> Answer:
+        # what is sent keeps Ansible from giving the command a terminal, wherever one is not needed to send anything
+        sent = b"\n" if self._connection.is_pipelining_enabled() else None
+        done = self._low_level_execute_command(command, as_root, sent, executable="/bin/sh")
+        return Answer(done["rc"] == 0, done["stdout"], done["stderr"])
 
     def _changed(self, changes: list[str]) -> dict[str, Any]:
         # shown without -v, too: what was changed is what a run is about
@@ -219,19 +214,9 @@ class ActionModule(ActionBase):
     def _forecast(self, run: HostRun, capability: str, phase: str, turn: int | None) -> list[str]:
         """What the phase would change; and, with --diff, the differences of files that everybody may read."""
         found = run.foreseen(phase, capability, turn)
-        for change in found if self._task.diff else ():
-            file = getattr(change, "resource", None)
-            if isinstance(file, File) and isinstance(file.content, Inline) and not file.content.secret:
-                # a terminal would make other ends of lines
-                there = self._low_level_execute_command(f"base64 {shlex.quote(file.path)} 2>/dev/null")
-                self._diffs.append(
-                    {
-                        "before": base64.b64decode(there["stdout"]).decode(errors="replace"),
-                        "after": file.content.data.decode(errors="replace"),
-                        "before_header": file.path,
-                        "after_header": file.path,
-                    }
-                )
+        for change in found:
+            if isinstance(file := getattr(change, "resource", None), File):
+                self._compare_file(file)
         return [str(change) for change in found]
 
 

@@ -11,8 +11,8 @@ version_added: 0.1.0
 author: zmqfleet authors (@zmqfleet)
 description:
   - Derives from the project's variables and the inventory what a host is to have, reads with one command what it
-    has, and does what differs with Ansible's own modules (apt, user, file, copy, command). Wrong variables fail
-    before any host is touched.
+    has, and does what differs, by commands over Ansible's connection; packages by M(ansible.builtin.apt), for which
+    the host needs Python. Wrong variables fail before any host is touched.
   - The project is E(ZMQFLEET_PROJECT), else the playbook's directory if that has C(group_vars) or C(inventories),
     else the working directory if that has.
   - Each host is read at the first task of a play, and again after something was placed. In check mode nothing is

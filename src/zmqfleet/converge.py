@@ -8,6 +8,8 @@ host.
 
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import PurePosixPath
 from typing import Any
 
 from zmqfleet import locking, releases
@@ -17,19 +19,17 @@ from zmqfleet.desired import MANIFEST, Change, Plan, Removal, learn, reading
 from zmqfleet.fleet.model import ETC, Fleet, FleetError
 from zmqfleet.resources import (
     Artefact,
-    Commanded,
     Directory,
     File,
     Inline,
     Key,
-    Link,
     Made,
     Package,
     Peers,
     Pending,
     ReadError,
+    Resource,
     Unit,
-    User,
     parse,
 )
 from zmqfleet.text import printable
@@ -37,13 +37,18 @@ from zmqfleet.text import printable
 # steps of an engine beside the phases of parts: services that run are replaced, the lock is given back
 ROLL_OUT, FINISH = "roll_out", "finish"
 
+# Contents of files pass through this directory in the ssh user's home, which nobody else can enter: /tmp is predictable
+# and readable by all (pyinfra #1085).
+UPLOADS = ".zmqfleet-uploads"
+MAKE_UPLOADS = ("mkdir", "-p", "-m", "700", UPLOADS)
+_PUT = 'install -m "$1" -o "$2" -g "$3" -T "$4" "$5" && mv -fT "$5" "$6" && rm -f "$4"'
 
-# what a killed run of either engine left where it was replacing a file, and where pyinfra's uploads pass
+# what a killed run left where it was replacing a file, and where uploads pass
 _SWEEP = (
     "find /etc/zmqfleet /opt/zmqfleet /usr/local/lib/zmqfleet /etc/systemd/system -maxdepth 4 "
-    r"\( -name '.ansible_tmp*' -o -name '.*.new' -o -path '*/zmqfleet/*.new' \) -exec rm -rf {} + 2>/dev/null; "
+    r"\( -name '.*.new' -o -path '*/zmqfleet/*.new' \) -exec rm -rf {} + 2>/dev/null; "
     # whose directory it is may put anything into it meanwhile: only its own files go, by find itself
-    "find /root/.zmqfleet-uploads /home/*/.zmqfleet-uploads -maxdepth 1 -type f -delete 2>/dev/null; true"
+    f"find /root/{UPLOADS} /home/*/{UPLOADS} -maxdepth 1 -type f -delete 2>/dev/null; true"
 )
 
 
@@ -114,16 +119,24 @@ class Install:
 
 @dataclass(frozen=True)
 class Put:
-    """Place a file, atomically; its content is Inline, or an Artefact that is there."""
+    """Place a file, atomically; its content is Inline, or an Artefact that is there. As the ssh user: MAKE_UPLOADS, and
+    copy the content to `upload`; then run `command` as root, an argument list; its failure is the host's."""
 
     file: File
 
+    @property
+    def upload(self) -> str:
+        """A path in the ssh user's home."""
+        return f"{UPLOADS}/{sha256(self.file.path.encode()).hexdigest()[:16]}"
 
-@dataclass(frozen=True)
-class Make:
-    """Make a user, directory or link as it is to be, or give a file, which is there, its mode and owner."""
-
-    resource: User | Directory | Link | File
+    @property
+    def command(self) -> tuple[str, ...]:
+        """What makes the file of it."""
+        path = PurePosixPath(self.file.path)
+        # a hidden name: services read whole directories (an allow-list), and skip these
+        new = str(path.with_name(f".{path.name}.new"))
+        how = (self.file.mode, self.file.owner, self.file.group)
+        return ("sh", "-c", _PUT, "sh", *how, self.upload, new, str(path))
 
 
 @dataclass(frozen=True)
@@ -133,7 +146,7 @@ class Warn:
     message: str
 
 
-Action = Ask | Attempt | Execute | Install | Put | Make | Warn
+Action = Ask | Attempt | Execute | Install | Put | Warn
 Actions = Generator[Action, Answer | None, None]
 
 
@@ -364,7 +377,7 @@ class HostRun:
         if self.plan.refusals:
             raise HostError("\n".join(f"{self.host}: {line}" for line in self.plan.refusals))
         if self.plan.manifest is not None:
-            yield Make(Directory(MANIFEST.rpartition("/")[0]))
+            yield from self._execute(Directory(MANIFEST.rpartition("/")[0]))
             yield Put(File(MANIFEST, Inline.text(self.plan.manifest)))
         yield Execute(("sh", "-c", _SWEEP))
         self._has_begun = True
@@ -440,20 +453,14 @@ class HostRun:
                 assert answer
                 if not answer.succeeded:
                     raise _NotRunning(answer.stderr.strip() or f"{resource.name} does not start")
-        elif isinstance(resource, Commanded):
-            for command in resource.commands(self.plan.actual, change.triggered):
-                yield Execute(command)
-        elif isinstance(resource, File) and not isinstance(resource.content, Made):
-            found = self.plan.actual.paths.get(resource.path)
-            if found and found.kind == "symbolic link":
-                yield Execute(("rm", "-f", "--", resource.path))  # or what it leads to would be written
+        else:
+            yield from self._execute(resource, change.triggered)
+        if isinstance(resource, File) and not isinstance(resource.content, Made):
             yield Put(resource)
-        elif isinstance(resource, User | Directory | Link | File):
-            yield Make(resource)
-            if isinstance(resource, User) and resource.is_there(self.plan.actual):
-                yield Execute(("usermod", "-g", resource.name, "-G", "", resource.name))
-            if isinstance(resource, Directory) and (surplus := resource.surplus(self.plan.actual)):
-                yield Execute(("rm", "-rf", "--", *surplus))
+
+    def _execute(self, resource: Resource, triggered: bool = False) -> Actions:
+        for command in resource.commands(self.plan.actual, triggered):
+            yield Execute(command)
 
     def _cannot(self, file: File) -> Iterator[str]:
         """Why a file cannot be placed; then nothing is placed beside it."""

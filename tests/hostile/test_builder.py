@@ -114,3 +114,26 @@ def test_what_compiles_owns_its_caches_and_nothing_else(lab: Lab) -> None:
     find = rf"find / -xdev {others} -o -writable \( -type d -o -type f \) -print"
     found = lab.sh("builder1", f"cd / && runuser -u zmq-build -- {find} 2>/dev/null | sort")
     assert found.split() == ["/var/lib/zmqfleet/caches"]
+
+
+def test_a_build_user_of_another_number_builds_and_so_does_the_next_after_a_killed_run(builder: Lab) -> None:
+    number = int(builder.sh("builder1", "id -u zmq-build"))
+    one = release(builder.fleet, builder.fleet.services["quotes"])
+    assert one.archive
+    build = shlex.join(
+        ("/usr/local/lib/zmqfleet/zmq-build", "quotes", "tricked", one.archive.name, one.package)
+    )
+    renumber = "sed -i 's/^zmq-build:x:{}:/zmq-build:x:{}:/' /etc/passwd; "
+    try:
+        output = builder.sh(
+            "builder1",
+            f"{renumber.format(number, 64321)} systemd-run --quiet --unit=zmq-build --uid=zmq-build sleep 600; "
+            f"timeout 300 {build} 2>&1; stat -c %u /var/lib/zmqfleet/caches/*; pgrep --uid zmq-build; true",
+        )
+    finally:
+        builder.sh("builder1", renumber.format(64321, number) + "systemctl stop zmq-build 2>/dev/null; true")
+    assert output.splitlines()[1:] == ["64321", "64321"]
+    # what was compiled anew is the same as ever
+    there = "cd /var/lib/zmqfleet/artifacts/quotes; sha256sum <tricked/quotes; sha256sum <{}/quotes"
+    first, second = builder.sh("builder1", there.format(one.id)).splitlines()
+    assert first == second

@@ -183,10 +183,7 @@ def test_no_secret_key_is_on_the_controller(lab: Lab, engine: str) -> None:
         r'secret-key = "(.*)"', lab.sh("broker1", "cat /etc/zmqfleet/quotes/curve.key_secret")
     )
     assert len(secret) == 40
-    if engine == "pyinfra":
-        assert lab.sh("broker1", "stat -c %a /home/admin/.zmqfleet-uploads") == "700\n", (
-            "what it uploads passes through"
-        )
+    assert lab.sh("broker1", "stat -c %a /home/admin/.zmqfleet-uploads") == "700\n", "uploads pass through"
     assert secret not in done.output
     files = [*lab.state.rglob("*"), ROOT / "pyinfra-debug.log"]
     assert [path for path in files if path.is_file() and secret.encode() in path.read_bytes()] == []

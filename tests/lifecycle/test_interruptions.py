@@ -21,7 +21,7 @@ SEED = int(os.environ.get("ZMQFLEET_SEED", "1"))
 LONGEST = {"pyinfra": 14.0, "ansible": 18.0}  # seconds, about what an update takes
 LEFTOVERS = (
     "find /etc/zmqfleet /opt/zmqfleet /etc/systemd/system /usr/local/lib/zmqfleet /home/admin/.zmqfleet-uploads "
-    r"\( -name '*.new' -o -name '.ansible_tmp*' -o -name .proven -o -path '*uploads/*' \) 2>/dev/null"
+    r"\( -name '*.new' -o -name .proven -o -path '*uploads/*' \) 2>/dev/null"
 )
 
 

@@ -29,7 +29,6 @@ from zmqfleet.converge import (
     HostError,
     HostRun,
     Install,
-    Make,
     Put,
     Warn,
     with_work,
@@ -37,7 +36,6 @@ from zmqfleet.converge import (
 from zmqfleet.fleet import Fleet
 from zmqfleet.releases import release
 from zmqfleet.resources import (
-    NOLOGIN,
     Actual,
     Artefact,
     Directory,
@@ -192,14 +190,6 @@ class ModelHost:
                 self.packages |= set(packages)
             case Put(file):
                 self._put(file.path, "regular file", _data(fleet, file), file.mode, file.owner, file.group)
-            case Make(User(name, home)):
-                self.users[name] = f"{home}:{NOLOGIN}:{name}"
-            case Make(Directory() as one):
-                self._put(one.path, "directory", b"", one.mode, one.owner, one.group)
-            case Make(Link(path, target)):
-                self._put(path, "symbolic link", target.encode(), "777", "root", "root")
-            case Make(File() as one):
-                self._touch(one.path, mode=one.mode, owner=one.owner, group=one.group)
             case Execute(command):
                 self._execute(fleet, command)
             case Attempt(command):
@@ -234,8 +224,16 @@ class ModelHost:
             case ("rm", "-rf" | "-f", "--", *paths):
                 for path in paths:
                     self._remove(path)
-            case ("usermod", "-g", user, "-G", "", _):
-                self.users[user] = f"{self.users[user].rpartition(':')[0]}:{user}"
+            case ("useradd", *_, "--home-dir", home, "--no-create-home", "--shell", shell, user):
+                self.users[user] = f"{home}:{shell}:{user}"
+            case ("usermod", "--gid", group, "--groups", "", "--home", home, "--shell", shell, user):
+                self.users[user] = f"{home}:{shell}:{group}"
+            case ("install", "-d", "-m", mode, "-o", owner, "-g", group, path):
+                self._put(path, "directory", b"", mode, owner, group)
+            case ("ln", "-sfnT", target, path):
+                self._put(path, "symbolic link", target.encode(), "777", "root", "root")
+            case ("mv", "-fT", path, other):
+                self.paths[other] = self.paths.pop(path)
             case ("chown", owner, *paths):
                 for path in paths:
                     self._touch(path, owner=owner.split(":")[0], group=owner.split(":")[1])

@@ -1,6 +1,11 @@
 """The course of a run on a host: what is done, and in which order."""
 
 import copy
+import grp
+import os
+import pwd
+import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +15,21 @@ from team_project import CLIENT, GROUPS, SERVICE, Project, fleet_of
 
 from zmqfleet import converge, releases
 from zmqfleet.capabilities import CONFIGURE, INSTALL
-from zmqfleet.converge import Action, Ask, Execute, HostError, HostRun, Install, Make, Put, batch, with_work
+from zmqfleet.converge import (
+    MAKE_UPLOADS,
+    Action,
+    Ask,
+    Execute,
+    HostError,
+    HostRun,
+    Install,
+    Put,
+    batch,
+    with_work,
+)
 from zmqfleet.fleet import Fleet, FleetError, load
 from zmqfleet.locking import MARK, PATH
+from zmqfleet.resources import File, Inline
 
 
 def a_fleet(project: Project, *services: dict[str, Any]) -> Fleet:
@@ -43,8 +60,6 @@ def words(action: Action) -> str:
         case Ask(command):
             names = {PATH: "lock", MARK: "wait for others", "== zmqfleet": "read"}
             return next(name for part, name in names.items() if part in command)
-        case Make(one):
-            return f"make {one.name}"
         case Put(file):
             return f"put {file.path}"
         case Install(packages):
@@ -83,7 +98,7 @@ def test_nothing_is_placed_before_lock_others_look_and_manifest(fleet: Fleet, mo
         "lock",
         "wait for others",
         "read",
-        "make /etc/zmqfleet",
+        "install",
         "put /etc/zmqfleet/manifest",
         "sh",
         "sh",
@@ -93,9 +108,7 @@ def test_nothing_is_placed_before_lock_others_look_and_manifest(fleet: Fleet, mo
     assert isinstance(packages, Execute)
     assert "dpkg --force-confdef --force-confold --configure -a" in packages.command[2]
     assert isinstance(sweep, Execute)
-    assert all(
-        left in sweep.command[2] for left in (".ansible_tmp*", "'.*.new'", "/home/*/.zmqfleet-uploads")
-    )
+    assert all(left in sweep.command[2] for left in ("'.*.new'", "/home/*/.zmqfleet-uploads"))
     assert "-maxdepth 1 -type f -delete" in sweep.command[2], "a user's own directory may change meanwhile"
     assert words(done[-1]) == "lock", "others may be long at work before this host is needed again"
 
@@ -212,3 +225,24 @@ def test_a_build_recipe_that_changes_makes_another_release(
     recipe.write_text("#!/bin/sh\n")
     monkeypatch.setattr(releases, "ROLES", tmp_path / "roles")
     assert ids() != before
+
+
+def test_a_file_is_placed_at_once_with_its_mode_and_owner_and_its_upload_goes(tmp_path: Path) -> None:
+    who = (pwd.getpwuid(os.getuid()).pw_name, grp.getgrgid(os.getgid()).gr_name)
+    path = tmp_path / "a b" / "$(x).key"
+    path.parent.mkdir()
+    path.write_text("old")
+    one = Put(File(str(path), Inline.text("new"), "640", *who))
+    assert re.fullmatch(r"\.zmqfleet-uploads/[0-9a-f]{16}", one.upload)
+    subprocess.run(MAKE_UPLOADS, cwd=tmp_path, check=True)
+    (tmp_path / one.upload).write_text("new")
+    with path.open() as before:
+        subprocess.run(one.command, cwd=tmp_path, check=True)
+        assert before.read() == "old", "who reads it meanwhile has the one or the other"
+    assert (path.read_text(), oct(path.stat().st_mode)) == ("new", "0o100640")
+    assert [one.name for one in path.parent.iterdir()] == ["$(x).key"]
+    assert oct((tmp_path / ".zmqfleet-uploads").stat().st_mode) == "0o40700"
+    assert list((tmp_path / ".zmqfleet-uploads").iterdir()) == []
+    assert one.command[-2] == f"{path.parent}/.$(x).key.new", (
+        "hidden from services that read whole directories"
+    )

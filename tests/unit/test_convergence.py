@@ -18,7 +18,7 @@ from zmqfleet import desired, render
 from zmqfleet.capabilities import firewall
 from zmqfleet.fleet import Fleet
 from zmqfleet.fleet.model import ETC
-from zmqfleet.resources import NOLOGIN
+from zmqfleet.resources.user import NOLOGIN
 
 GROUPS = ("brokers", "gateways", "workers")
 SEEDS = range(40)  # each sees three fleets and more

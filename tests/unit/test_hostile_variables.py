@@ -20,7 +20,7 @@ from zmqfleet.fleet import Fleet
 from zmqfleet.fleet.grammar import grammars
 from zmqfleet.fleet.schema import options
 from zmqfleet.inventory import Host
-from zmqfleet.resources import Actual, Commanded
+from zmqfleet.resources import Actual
 
 Variables = dict[str, Any]
 Set = Callable[[Variables], object]
@@ -399,7 +399,6 @@ def test_any_project_is_refused_or_compiled(
             for resource in part.resources:
                 assert not resource.name.startswith("-")
                 assert os.path.normpath(resource.name) == resource.name or not resource.name.startswith("/")
-                if isinstance(resource, Commanded):
-                    for command in resource.commands(Actual(), triggered=True):
-                        assert all(isinstance(word, str) for word in command)
+                for command in resource.commands(Actual(), triggered=True):
+                    assert all(isinstance(word, str) for word in command)
     assert list(place.iterdir()) == []

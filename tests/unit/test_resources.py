@@ -1,5 +1,6 @@
 """Each kind of resource: how a host is read, what is made of it, and what differs."""
 
+import shlex
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -646,3 +647,30 @@ def test_real_things_are_read_as_what_they_are(tmp_path: Path) -> None:
     assert [one.differs(found) for one in wanted] == [
         "", "", "is a symbolic link", "", "is a regular file", "holds a.key", "", "to be done", "",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("resource", "found", "commands"),
+    [
+        (USER, "",
+         ["useradd --system --user-group --home-dir /opt/q --no-create-home --shell /usr/sbin/nologin quotes"]),
+        (USER, "user\nquotes:a group without a user",
+         ["useradd --system --gid quotes --home-dir /opt/q --no-create-home --shell /usr/sbin/nologin quotes"]),
+        (USER, "user\nquotes:/opt/q:/bin/sh:users sudo",
+         ["usermod --gid quotes --groups '' --home /opt/q --shell /usr/sbin/nologin quotes"]),
+        (Directory("/d", "750", "q", "g"), "", ["install -d -m 750 -o q -g g /d"]),
+        (EXACT, "file\nregular file|644|q|q|1|/etc/q/clients/two.key\ndirectory|755|q|q|1|/etc/q/clients/.three",
+         ["install -d -m 755 -o root -g root /etc/q/clients",
+          "rm -rf -- /etc/q/clients/.three /etc/q/clients/two.key"]),
+        (LINK, "", ["ln -sfnT releases/1 /opt/q/current.new", "mv -fT /opt/q/current.new /opt/q/current"]),
+        (File("/m", Made(), "400", "q", "g"), "file\nregular file|644|root|root|1|/m",
+         ["chown q:g /m", "chmod 400 /m"]),
+        (FILE, "file\nregular file|600|root|root|1|/etc/q/a", []),
+        (FILE, "file\nsymbolic link|777|root|root|1|/etc/q/a", ["rm -f -- /etc/q/a"]),
+        (NEEDED, "", []),
+    ],
+)  # fmt: skip
+def test_what_brings_a_resource_about(resource: resources.Resource, found: str, commands: list[str]) -> None:
+    read = f"== zmqfleet {found}\n" if found else ""
+    actual = resources.parse(f"{read}== zmqfleet end".splitlines())
+    assert [shlex.join(one) for one in resource.commands(actual, triggered=False)] == commands

@@ -1,6 +1,6 @@
 """The kinds of things that a host has: what is expected, how it is read, how both compare. Knows nothing of a fleet."""
 
-from zmqfleet.resources.base import Actual, Commanded, Entry, ReadError, Resource
+from zmqfleet.resources.base import Actual, Entry, ReadError, Resource
 from zmqfleet.resources.content import Artefact, Content, Inline, Made, Pending
 from zmqfleet.resources.generations import Generations
 from zmqfleet.resources.key import Key
@@ -12,14 +12,12 @@ from zmqfleet.resources.rule import Rule
 from zmqfleet.resources.step import Step
 from zmqfleet.resources.table import Table
 from zmqfleet.resources.unit import Unit
-from zmqfleet.resources.user import NOLOGIN, User
+from zmqfleet.resources.user import User
 
 __all__ = [
     "KINDS",
-    "NOLOGIN",
     "Actual",
     "Artefact",
-    "Commanded",
     "Content",
     "Directory",
     "Entry",

@@ -77,6 +77,11 @@ class Resource(ABC):
     def is_there(self, actual: Actual) -> bool:
         """Whether the host has something of this kind and name, whatever it is like."""
 
+    @abstractmethod
+    def commands(self, actual: Actual, triggered: bool) -> list[tuple[str, ...]]:
+        """What brings it about, beside the packages and the contents of files that engines see to: commands, each an
+        argument list, run by root; `triggered`: what it depends on changes in this run."""
+
     @classmethod
     def remove(cls, entry: Mapping[str, Any]) -> list[tuple[str, ...]]:
         """The commands, each an argument list, that remove the one of a manifest's entry; they may be run again."""
@@ -91,11 +96,3 @@ class Resource(ABC):
     @abstractmethod
     def parse(cls, line: str, actual: Actual) -> None:
         """Takes one line of what `read` has printed. Raises ValueError."""
-
-
-class Commanded(Resource):
-    """A resource that knows the commands which bring it about."""
-
-    @abstractmethod
-    def commands(self, actual: Actual, triggered: bool) -> list[tuple[str, ...]]:
-        """These commands, each an argument list, run by root; `triggered`: what it depends on changes in this run."""

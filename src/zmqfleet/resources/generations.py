@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from zmqfleet.resources.base import Actual, Commanded
+from zmqfleet.resources.base import Actual, Resource
 
 
 @dataclass(frozen=True)
-class Generations(Commanded):
+class Generations(Resource):
     """The entries of a directory: the `keep` newest stay, and those of `in_use` whatever their age. If `holds` is
     given, those that hold no file of that name are what is left of a run that failed, and go."""
 

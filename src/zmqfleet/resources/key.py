@@ -5,14 +5,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from zmqfleet.resources.base import Actual, Commanded
+from zmqfleet.resources.base import Actual, Resource
 from zmqfleet.resources.stat import parse_stat, stat
 
 _PUBLIC = r's/.*public-key = "\(.*\)"/{}|\1/p'
 
 
 @dataclass(frozen=True)
-class Key(Commanded):
+class Key(Resource):
     """A CURVE key pair in a directory of its own: the secret certificate for root alone, the public one beside it."""
 
     kind: ClassVar[str] = "key"

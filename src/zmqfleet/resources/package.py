@@ -27,6 +27,10 @@ class Package(Resource):
     def differs(self, actual: Actual) -> str:
         return "" if self.on(actual.release) in actual.packages else "missing"
 
+    def commands(self, actual: Actual, triggered: bool) -> list[tuple[str, ...]]:
+        """None: an engine installs it."""
+        return []
+
     def is_there(self, actual: Actual) -> bool:
         return not self.differs(actual)
 

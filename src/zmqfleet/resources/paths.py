@@ -56,6 +56,12 @@ class Directory(Resource):
         surplus = self.surplus(actual)
         return own or (f"holds {', '.join(PurePosixPath(one).name for one in surplus)}" if surplus else "")
 
+    def commands(self, actual: Actual, triggered: bool) -> list[tuple[str, ...]]:
+        """What makes it, and removes what it may not hold."""
+        made = ("install", "-d", "-m", self.mode, "-o", self.owner, "-g", self.group, self.path)
+        surplus = self.surplus(actual)
+        return [made, ("rm", "-rf", "--", *surplus)] if surplus else [made]
+
     def surplus(self, actual: Actual) -> list[str]:
         """The paths that an exact directory holds beside those that it may."""
         if self.only is None:
@@ -117,6 +123,14 @@ class File(Resource):
             return differs
         return "" if self.content.sha256 in (None, actual.sha256.get(self.path)) else "content"
 
+    def commands(self, actual: Actual, triggered: bool) -> list[tuple[str, ...]]:
+        """What gives one that is made on the host its owner and mode; of any other, what clears its place."""
+        if isinstance(self.content, Made):
+            return [("chown", f"{self.owner}:{self.group}", self.path), ("chmod", self.mode, self.path)]
+        found = actual.paths.get(self.path)
+        # or what it leads to would be written
+        return [("rm", "-f", "--", self.path)] if found and found.kind == "symbolic link" else []
+
     def is_there(self, actual: Actual) -> bool:
         return self.path in actual.paths
 
@@ -154,6 +168,11 @@ class Link(Resource):
         if found is not None:
             return "" if found == self.target else f"leads to {found}"
         return f"is a {actual.paths[self.path].kind}" if self.path in actual.paths else "missing"
+
+    def commands(self, actual: Actual, triggered: bool) -> list[tuple[str, ...]]:
+        """What makes it, atomically."""
+        new = f"{self.path}.new"
+        return [("ln", "-sfnT", self.target, new), ("mv", "-fT", new, self.path)]
 
     def is_there(self, actual: Actual) -> bool:
         return self.path in actual.paths

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import ClassVar
 
-from zmqfleet.resources.base import Actual, Commanded
+from zmqfleet.resources.base import Actual, Resource
 
 _LOOPBACK = ("127.0.0.0/8", "::1/128")
 _NAME_SERVER = r"s/^[[:space:]]*nameserver[[:space:]]\{1,\}\([^[:space:]]*\).*/\1/p"
@@ -19,7 +19,7 @@ _MOST = 20_000  # networks of a unit: no fleet has more, and comparing takes its
 
 
 @dataclass(frozen=True)
-class Peers(Commanded):
+class Peers(Resource):
     """The addresses and networks to which systemd holds a unit's processes (IPAddressAllow=), beside the host's
     loopback and its name servers, whatever its firewall says. `name` is the unit's, `guard` the command that brings it
     about."""

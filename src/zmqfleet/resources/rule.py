@@ -30,6 +30,10 @@ class Rule(Resource):
     def differs(self, actual: Actual) -> str:
         return ""
 
+    def commands(self, actual: Actual, triggered: bool) -> list[tuple[str, ...]]:
+        """None: it is a part of the table."""
+        return []
+
     def is_there(self, actual: Actual) -> bool:
         return False
 

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from zmqfleet.resources.base import Actual, Commanded
+from zmqfleet.resources.base import Actual, Resource
 
 
 @dataclass(frozen=True)
-class Step(Commanded):
+class Step(Resource):
     """A named command that is run by root unless `check`, a shell command, succeeds; and if one of `after`, names of
     other resources, changes in the same run. A step without a command is a condition: where its check fails, so does
     the host, with `cause`."""

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from zmqfleet.resources.base import Actual, Commanded
+from zmqfleet.resources.base import Actual, Resource
 
 _REMOVE = "nft list table $0 >/dev/null 2>&1 || exit 0; nft delete table $0"
 
 
 @dataclass(frozen=True)
-class Table(Commanded):
+class Table(Resource):
     """A table in the kernel: `name` with its family, `text` in the words in which `nft --stateless list table` prints
     it, and `file`, which replaces it in one transaction."""
 

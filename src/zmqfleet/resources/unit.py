@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar
 
-from zmqfleet.resources.base import Actual, Commanded
+from zmqfleet.resources.base import Actual, Resource
 from zmqfleet.resources.stat import parse_stat, stat
 
 _PROPERTIES = (
@@ -22,7 +22,7 @@ _STOP = (
 
 
 @dataclass(frozen=True)
-class Unit(Commanded):
+class Unit(Resource):
     """A systemd unit, enabled and active; `start` is the command that starts it, or starts it anew, and proves that it
     runs. It is to be started anew if one of `restarted_by`, paths, is newer than its process, if that process runs
     another file than `program`, or if `unproven`, a path, is there: that follows from the host alone, so a run that

@@ -31,6 +31,16 @@ class User(Resource):
             return f"is {_GROUP}"
         return "" if found == f"{self.home}:{NOLOGIN}:{self.name}" else f"home, shell and groups {found}"
 
+    def commands(self, actual: Actual, triggered: bool) -> list[tuple[str, ...]]:
+        """What makes it, or mends it."""
+        found = actual.users.get(self.name)
+        if found in (None, _GROUP):
+            group = ("--gid", self.name) if found else ("--user-group",)
+            how = ("--system", *group, "--home-dir", self.home, "--no-create-home", "--shell", NOLOGIN)
+            return [("useradd", *how, self.name)]
+        own = ("--gid", self.name, "--groups", "", "--home", self.home, "--shell", NOLOGIN)
+        return [("usermod", *own, self.name)]
+
     def is_root(self, actual: Actual) -> bool:
         """Whether the host's user of this name has root's number."""
         return actual.users.get(self.name, "").endswith(_ROOT)
