@@ -14,8 +14,8 @@ from zmqfleet.resources import File, Unit
 _EXPOSURE_LIMIT = 1.5  # of systemd-analyze security: up to 2.0 is "OK", 10.0 is no sandbox at all
 # Options that `systemctl show` prints under other names or in forms of their own.
 _PRINTED_OTHERWISE = {
-    "ExecStart", "ExecStartPre", "EnvironmentFile", "Environment", "LoadCredential", "RestartSec", "TimeoutStopSec",
-    "SystemCallFilter",
+    "ExecStart", "ExecStartPre", "EnvironmentFile", "Environment", "LoadCredential", "RestartSec", "TimeoutStartSec",
+    "TimeoutStopSec", "SystemCallFilter",
 }  # fmt: skip
 _PRINTED_AS = {
     "IPAddressDeny": lambda value: {"any": "0.0.0.0/0 ::/0"}[value],

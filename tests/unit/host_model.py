@@ -291,7 +291,13 @@ class ModelHost:
                 if kept not in self.paths and unit in self.processes:
                     self.kept[kept] = {path: self.paths[path] for path in paths if path in self.paths}
                     self._put(kept, "directory", b"", "700", "root", "root")
-            case (tool, "--proven", kept, unit, *ports):
+            case (tool, "--proven", kept, "--within", _, unit, *ports) | (
+                tool,
+                "--proven",
+                kept,
+                unit,
+                *ports,
+            ):
                 self._program(tool)
                 self._unit_start(unit, ports, kept)
             case (tool, unit, path) if tool.endswith("/unit-guard"):
@@ -369,7 +375,7 @@ class ModelHost:
         self._guard(tool, unit, path)
         needed = [options["EnvironmentFile"], *re.findall(r"LoadCredential=[^:]*:(.*)", text)]
         needed += re.findall(r"Environment=ZMQFLEET_\w+=(/.*)", text)
-        exe = self._resolve(options["ExecStart"])
+        exe = self._resolve(options["ExecStart"].split(' "')[0])
         taken = {port for process in self.processes.values() for port in process.ports}
         if (
             not set(needed) <= set(self.paths)

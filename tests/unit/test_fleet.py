@@ -27,6 +27,23 @@ def test_allow_list_holds_the_clients_key_and_else_the_probes(project: Project) 
     assert [(c.host, c.name) for c in clients] == [("builder1", "probe"), ("gateway1", "quotes-client")]
 
 
+def test_an_instance_connects_to_the_others_of_its_own_service(project: Project) -> None:
+    mesh = {**SERVICE, "connects": ["quotes.orders"]}
+    mesh["endpoints"] = [{**SERVICE["endpoints"][0], "allow": ["brokers", "gateways"]}]
+    project.write(zmq_services=[mesh, {**CLIENT, "connects": ["quotes.orders"]}])
+    found = load(project)
+    quotes, client = found.services["quotes"], found.services["quotes-client"]
+    assert [peers for _, _, peers in found.servers("broker1", quotes)] == [["broker2"]]
+    assert [peers for _, _, peers in found.servers("broker2", quotes)] == [["broker1"]]
+    assert [peers for _, _, peers in found.servers("gateway1", client)] == [["broker1", "broker2"]]
+    assert found.has_key(quotes)
+    assert [(c.host, c.name) for c in found.clients(quotes, "broker1")] == [
+        ("broker1", "quotes"),
+        ("broker2", "quotes"),
+        ("gateway1", "quotes-client"),
+    ]
+
+
 def test_what_hosts_print_is_shown_without_secrets(project: Project) -> None:
     env = {"REGION": "eu-1", "TOKEN": "hunter22", "LONGER": "hunter22hunter22", "SIGNS": 'p"<w&rd-1'}
     env |= {"PEER": "gateway1", "AT": "192.0.2.2"}

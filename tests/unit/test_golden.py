@@ -44,12 +44,23 @@ HOSTS = ("builder1", "broker1", "broker2", "gateway1", "stranger1")
 SHOWN = (".nft", ".service", "/zmqfleet.conf", "/peers", "/environment", "/endpoints.json", ".key", "/go.env")
 # written in every way that an environment file must quote
 ENV = {"REGION": 'eu-1 "north" $HOME `id` \\ end', "EMPTY": ""}
+# of another shape: no sd_notify, nothing that it binds; arguments written in every way that a unit must quote
+WORKER = {
+    "name": "worker",
+    "hosts": "gateways",
+    "build": {"source": "src", "package": "./cmd/serve"},
+    "type": "simple",
+    "start_timeout": 5,
+    "args": ["--queue", 'a "b" \\ $HOME ${HOME} %n', "", "; exit"],
+    "state": True,
+    "connects": ["quotes.ticks"],
+}
 
 
 def team(project: Project) -> Fleet:
-    """Two brokers, a gateway, a builder, a stranger; all public keys are known."""
+    """Two brokers, a gateway with services of two shapes, a builder, a stranger; all public keys are known."""
     project.write(
-        zmq_services=[{**SERVICE, "env": ENV, "limits": {"nofile": 4096, "memory": 256}}, CLIENT],
+        zmq_services=[{**SERVICE, "env": ENV, "limits": {"nofile": 4096, "memory": 256}}, CLIENT, WORKER],
         zmq_service_releases_kept=2,
         golang_proxy="https://proxy.example",
     )

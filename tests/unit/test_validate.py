@@ -98,8 +98,23 @@ SERVICE_FAULTS: dict[str, tuple[Change, str, str]] = {
     "curve with an empty allow": (endpoint(0, allow=[]), "zmq_services[0].endpoints[0].allow", "is empty"),
     "allow as text": (endpoint(0, allow="gateways"), "zmq_services[0].endpoints[0].allow", "must be a list"),
     "negative limit": (put(limits={"nofile": -1}), "zmq_services[0].limits.nofile", "must be 1 to"),
-    "no endpoints": (put(endpoints=[]), "zmq_services[0].endpoints", "at least one endpoint"),
-    "endpoints missing": (drop("endpoints"), "zmq_services[0]", "'endpoints' is missing"),
+    "hosts missing": (drop("hosts"), "zmq_services[0]", "'hosts' is missing"),
+    "unknown type": (put(type="forking"), "zmq_services[0].type", "notify, simple"),
+    "no time to start": (put(start_timeout=0), "zmq_services[0].start_timeout", "must be 1 to 300"),
+    "more time to start than a step has": (
+        put(start_timeout=301),
+        "zmq_services[0].start_timeout",
+        "1 to 300",
+    ),
+    "arguments as text": (put(args="--queue jobs"), "zmq_services[0].args", "must be a list"),
+    "an argument that is a number": (put(args=["--port", 5555]), "zmq_services[0].args[1]", "must be text"),
+    "an argument of two lines": (put(args=["a\nb"]), "zmq_services[0].args[0]", "one line"),
+    "state as a path": (put(state="/var/lib/quotes"), "zmq_services[0].state", "must be true or false"),
+    "its own loopback endpoint": (
+        put(connects=["quotes.health"]),
+        "zmq_services[0].connects[0]",
+        "there is no other instance to connect to",
+    ),
     "neither build nor artifact": (drop("build"), "zmq_services[0]", "neither build nor artifact"),
     "both build and artifact": (
         put(artifact={"path": "x", "sha256": "0" * 64}),
@@ -245,7 +260,10 @@ def test_duplicate_service_is_refused(project: Project) -> None:
     project.write(zmq_services=[SERVICE, SERVICE])
     status, output = validate(project)
     assert status == 2
-    assert "zmq_services[1].name: 'quotes' is used already by zmq_services[0]" in output
+    assert (
+        "zmq_services[1].name: 'quotes' is used already by zmq_services[0]; names are unique: a second"
+        in output
+    )
 
 
 def test_duplicate_port_across_services_is_refused(project: Project) -> None:

@@ -135,9 +135,11 @@ def _start(fleet: Fleet, host: str, service: Service) -> Part:
     peers_file, peers = _peers(fleet, host, service, unit_name)
     secret = (_key(service).secret_file,) if fleet.has_key(service) else ()
     ports = sorted(str(endpoint.port) for endpoint in service.endpoints)
+    # what says READY has bound its sockets by then
+    within = ("--within", str(service.start_timeout)) if service.type == "simple" else ()
     unit = Unit(
         unit_name,
-        start=(UNIT_START, "--proven", kept, unit_name, *ports),
+        start=(UNIT_START, "--proven", kept, *within, unit_name, *ports),
         restarted_by=(*paths, new.on_host, *secret),
         program=new.on_host,
         unproven=kept,
@@ -184,6 +186,11 @@ def service_variables(fleet: Fleet, host: str, service: Service) -> dict[str, An
 
     return {
         "name": service.name,
+        # exec: as simple, but whether the program can be run at all is known
+        "type": "exec" if service.type == "simple" else service.type,
+        "start_timeout": service.start_timeout,
+        "command": " ".join((f"{service.opt}/current/{service.name}", *map(_unit_word, service.args))),
+        "state": service.state,
         "env": service.env,
         "limits": service.limits,
         "has_key": fleet.has_key(service),
@@ -201,3 +208,11 @@ def service_variables(fleet: Fleet, host: str, service: Service) -> dict[str, An
             },
         },
     }
+
+
+def _unit_word(text: str) -> str:
+    """A word of a command in a unit, literally: see "Quoting" in systemd.syntax(7) and "Command lines" in
+    systemd.service(5)."""
+    for sign, escaped in (("\\", "\\\\"), ('"', '\\"'), ("$", "$$"), ("%", "%%")):
+        text = text.replace(sign, escaped)
+    return f'"{text}"'

@@ -88,6 +88,10 @@ class Service:
     limits: dict[str, int]
     egress: tuple[str, ...] = ()
     batch: int = 1
+    type: str = "notify"
+    start_timeout: int = 30  # seconds
+    args: tuple[str, ...] = ()
+    state: bool = False
 
     @property
     def etc(self) -> str:
@@ -232,12 +236,17 @@ class Fleet:
         return [(self.services[other], self.services[other].endpoint(name)) for other, name in pairs]
 
     def servers(self, host: str, service: Service) -> list[tuple[Service, Endpoint, list[str]]]:
-        """The endpoints to which an instance of a service connects, and their hosts; a loopback one's: its own."""
+        """The endpoints to which an instance of a service connects, and their hosts: of a loopback one
+        that host itself, of its own service the others."""
         return [
             (
                 other,
                 endpoint,
-                [peer for peer in self.instances(other) if not endpoint.loopback or peer == host],
+                [
+                    peer
+                    for peer in self.instances(other)
+                    if (peer == host if endpoint.loopback else (peer, other) != (host, service))
+                ],
             )
             for other, endpoint in self.connects(service)
         ]
@@ -340,7 +349,7 @@ def service_from(entry: dict[str, Any]) -> Service:
         hosts=entry["hosts"],
         endpoints=tuple(
             Endpoint(e["name"], e["socket"], e["port"], e["security"], tuple(e["allow"]), e.get("bind", "*"))
-            for e in entry["endpoints"]
+            for e in entry.get("endpoints", [])
         ),
         build=entry.get("build"),
         artifact=entry.get("artifact"),
@@ -350,4 +359,8 @@ def service_from(entry: dict[str, Any]) -> Service:
         limits={"max_sockets": min(1023, limits["nofile"]), **limits},
         egress=tuple(entry.get("egress", [])),
         batch=entry.get("rollout", {}).get("batch", 1),
+        type=entry.get("type", "notify"),
+        start_timeout=entry.get("start_timeout", 30),
+        args=tuple(entry.get("args", [])),
+        state=entry.get("state", False),
     )

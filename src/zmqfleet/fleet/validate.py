@@ -197,7 +197,11 @@ def _services(hosts: dict[str, Host], project: Path) -> Iterator[Problem]:
         if name in _RESERVED:
             yield f"{at}.name", f"{name!r} is taken by the system"
         if name in names:
-            yield f"{at}.name", f"{name!r} is used already by zmq_services[{names[name]}]; names are unique"
+            other = f"{name!r} is used already by zmq_services[{names[name]}]"
+            yield (
+                f"{at}.name",
+                f"{other}; names are unique: a second instance on a host is a service of its own",
+            )
         names.setdefault(name, index)
         if entry["hosts"] not in groups:
             yield (
@@ -223,11 +227,6 @@ def _services(hosts: dict[str, Host], project: Path) -> Iterator[Problem]:
             yield (
                 f"{at}.limits.max_sockets",
                 f"{limits['max_sockets']} is above nofile, {limits['nofile']}: each socket takes a descriptor",
-            )
-        if not entry["endpoints"]:
-            yield (
-                f"{at}.endpoints",
-                "a service needs at least one endpoint (a health endpoint on loopback will do)",
             )
         yield from _endpoints(entry, at, groups)
     yield from _second_builder(hosts, groups, any(entry.get("build") for entry in entries))
@@ -338,7 +337,7 @@ def _environment(entry: dict[str, Any], at: str) -> Iterator[Problem]:
 
 def _endpoints(entry: dict[str, Any], at: str, groups: dict[str, list[str]]) -> Iterator[Problem]:
     seen: set[str] = set()
-    for index, endpoint in enumerate(entry["endpoints"]):
+    for index, endpoint in enumerate(entry.get("endpoints", [])):
         here = f"{at}.endpoints[{index}]"
         name = endpoint["name"]
         if name in seen:
@@ -370,7 +369,7 @@ def _ports(
 ) -> Iterator[Problem]:
     taken: dict[tuple[str, int], str] = {(host.name, host.ssh_port): "sshd" for host in hosts.values()}
     for index, entry in enumerate(entries):
-        for place, endpoint in enumerate(entry["endpoints"]):
+        for place, endpoint in enumerate(entry.get("endpoints", [])):
             for host in groups.get(entry["hosts"], []):
                 other = taken.setdefault((host, endpoint["port"]), f"{entry['name']}.{endpoint['name']}")
                 if other != f"{entry['name']}.{endpoint['name']}":
@@ -380,7 +379,7 @@ def _ports(
 
 
 def _connects(entries: list[dict[str, Any]], groups: dict[str, list[str]]) -> Iterator[Problem]:
-    known = {f"{e['name']}.{p['name']}": p for e in entries for p in e["endpoints"]}
+    known = {f"{e['name']}.{p['name']}": p for e in entries for p in e.get("endpoints", [])}
     for index, entry in enumerate(entries):
         for place, target in enumerate(entry.get("connects", [])):
             at = f"zmq_services[{index}].connects[{place}]"
@@ -388,6 +387,12 @@ def _connects(entries: list[dict[str, Any]], groups: dict[str, list[str]]) -> It
                 yield at, f"unknown endpoint {target!r}; {nearest(target, known)}"
                 continue
             if is_loopback(known[target].get("bind", "*")):
+                if target.partition(".")[0] == entry["name"]:
+                    yield (
+                        at,
+                        f"{target} is its own and binds to loopback: there is no other instance to connect to",
+                    )
+                    continue
                 server = next(e for e in entries if e["name"] == target.partition(".")[0])
                 serves = groups.get(server["hosts"], [])
                 apart = [host for host in groups.get(entry["hosts"], []) if host not in serves]

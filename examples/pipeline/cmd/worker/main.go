@@ -1,0 +1,92 @@
+// Worker pulls jobs from all feeders, and keeps count of them in its state directory.
+package main
+
+import (
+	"flag"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	zmq "github.com/pebbe/zmq4"
+
+	"zmqfleet.example/pipeline/internal/settings"
+)
+
+const patience = 500 * time.Millisecond // without a job for so long, it looks whether it is to stop
+
+func main() {
+	every := flag.Int("every", 20, "write the count down each so many jobs")
+	flag.Parse()
+	loaded, err := settings.Load()
+	if err != nil {
+		settings.Fatal(err)
+	}
+	jobs, err := open(loaded)
+	if err != nil {
+		settings.Fatal(err)
+	}
+	path := filepath.Join(os.Getenv("STATE_DIRECTORY"), "done")
+	done := count(path)
+	slog.Info("ready", "feeders", len(loaded.Connects["feeder.jobs"]), "done", done)
+
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, syscall.SIGTERM, syscall.SIGINT)
+	for len(stop) == 0 {
+		if _, err := jobs.Recv(0); err != nil {
+			continue // none has come in time
+		}
+		done++
+		if done%*every == 0 {
+			keep(path, done)
+		}
+	}
+	keep(path, done)
+}
+
+// open connects one socket to all feeders; each has a key of its own.
+func open(loaded *settings.Settings) (*zmq.Socket, error) {
+	peers, err := loaded.Peers("feeder.jobs")
+	if err != nil {
+		return nil, err
+	}
+	jobs, err := zmq.NewSocket(zmq.PULL)
+	if err != nil {
+		return nil, err
+	}
+	if err := jobs.SetRcvtimeo(patience); err != nil {
+		return nil, err
+	}
+	for _, peer := range peers {
+		// what is set holds for the connections that are made after it
+		if err := jobs.ClientAuthCurve(peer.ServerKey, loaded.Public, loaded.Secret); err != nil {
+			return nil, err
+		}
+		if err := jobs.Connect(peer.Endpoint); err != nil {
+			return nil, err
+		}
+	}
+	return jobs, nil
+}
+
+// count is how many were done before, by this release or another one.
+func count(path string) int {
+	text, _ := os.ReadFile(path)
+	number, _ := strconv.Atoi(strings.TrimSpace(string(text)))
+	return number
+}
+
+// keep writes the count down at once: a reader has the one before or this one.
+func keep(path string, done int) {
+	err := os.WriteFile(path+".new", []byte(strconv.Itoa(done)+"\n"), 0o600)
+	if err == nil {
+		err = os.Rename(path+".new", path)
+	}
+	if err != nil {
+		slog.Error("the count cannot be kept", "error", err.Error())
+	}
+}

@@ -1,0 +1,114 @@
+"""Programs that know little of zmqfleet, the example pipeline: no sd_notify, no endpoints, arguments, a state; zmq4."""
+
+import copy
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from labs import ENGINES, ROOT, Lab, project, variables
+
+ODD = 'a "b" \\ $HOME ${HOME} %n; exit'  # what systemd or a shell would make something else of
+DONE = "/var/lib/zmqfleet-state/worker/done"
+PIPELINE = next(
+    yaml.safe_load(block.partition("```")[0])["zmq_services"]
+    for block in (ROOT / "examples" / "pipeline" / "README.md").read_text().split("```yaml\n")[1:]
+)
+
+both_engines = pytest.mark.parametrize("engine", ENGINES)
+
+
+@pytest.fixture(scope="module")
+def team(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return project(tmp_path_factory.mktemp("shapes") / "project")
+
+
+@pytest.fixture(scope="module")
+def shapes(lab: Lab, team: Path) -> Iterator[Lab]:
+    """The lab, which runs the pipeline, too."""
+    found = declared(lab, team)
+    found.converge("ansible")
+    yield found
+    lab.converge("pyinfra")
+    lab.sh("gateway1", f"rm -r {Path(DONE).parent}")
+    assert lab.drift() == set()
+
+
+def declared(
+    lab: Lab, team: Path, feeder: dict[str, Any] | None = None, worker: dict[str, Any] | None = None
+) -> Lab:
+    """The lab with the pipeline, some of whose keys are others."""
+    services = copy.deepcopy(PIPELINE)
+    for service, other in zip(services, (feeder or {}, worker or {}), strict=True):
+        service.update(other)
+    everything = variables()
+    everything["zmq_services"] += services
+    (team / "group_vars" / "all.yml").write_text(yaml.safe_dump(everything))
+    return lab.of(team)
+
+
+def done(lab: Lab) -> int:
+    return int(lab.sh("gateway1", f"cat {DONE}"))
+
+
+def test_they_run_and_talk_and_nothing_else_does(shapes: Lab) -> None:
+    assert shapes.forecast("pyinfra") == set()
+    assert shapes.drift() == set()
+    assert shapes.sh("gateway1", "stat -c '%a %U' /var/lib/zmqfleet-state/worker") == "700 worker\n"
+    before = done(shapes)
+    deadline = time.monotonic() + 60
+    while done(shapes) <= before:
+        assert time.monotonic() < deadline, "no job arrives"
+        time.sleep(1)
+    status, report = shapes.probe()
+    assert status == 0
+    cells = [cell for cell in report["cells"] if cell["endpoint"] == "jobs"]
+    # each of the five hosts tries both feeders, with keys that are admitted, unknown, missing, and of no server
+    assert {cell["service"] for cell in cells} == {"feeder"}
+    assert {cell["source"] for cell in cells} == set(shapes.fleet.hosts)
+
+
+@both_engines
+def test_arguments_arrive_as_they_are_and_a_state_outlives_a_change(
+    shapes: Lab, team: Path, engine: str
+) -> None:
+    before = done(shapes)
+    changed = declared(shapes, team, worker={"args": ["--every", "7", "--", engine, ODD, ""]})
+    assert {host for host, _ in changed.converge(engine)} == {"gateway1"}
+    command = changed.sh("gateway1", "tr '\\0' '\\n' </proc/$(systemctl show -P MainPID worker)/cmdline")
+    assert command.split("\n")[1:] == ["--every", "7", "--", engine, ODD, "", ""]
+    journal = changed.sh("gateway1", "journalctl -u worker -o cat | grep ready | tail -1")
+    assert int(journal.rpartition("done=")[2]) >= before
+    assert changed.drift() == set()
+
+
+@both_engines
+@pytest.mark.parametrize(
+    ("feeder", "worker", "why"),
+    [
+        ({}, {"type": "notify", "start_timeout": 4}, "has not said READY=1 within 4s, its start_timeout"),
+        (
+            {"start_timeout": 4, "endpoints": [*PIPELINE[0]["endpoints"], {
+                "name": "silent", "socket": "REP", "port": 5572, "security": "null", "allow": ["all"]}]},
+            {},
+            "runs, but nothing listens at port 5572 after 4 s",
+        ),
+    ],
+    ids=["never ready", "never listens"],
+)  # fmt: skip
+def test_one_that_is_not_ready_in_time_goes_back_and_says_why(
+    shapes: Lab, team: Path, engine: str, feeder: dict[str, Any], worker: dict[str, Any], why: str
+) -> None:
+    host, unit = ("broker1", "feeder") if feeder else ("gateway1", "worker")
+    good = declared(shapes, team)
+    good.converge("pyinfra")
+    bad = declared(shapes, team, feeder, worker)
+    failed = bad.engine(engine)
+    assert failed.status != 0
+    assert f"{unit}.service: {why}" in failed.output
+    assert f"{unit}.service: runs as before" in failed.output
+    assert bad.sh(host, f"systemctl is-active {unit}") == "active\n"
+    declared(shapes, team).converge(engine)
+    assert good.drift() == set()
