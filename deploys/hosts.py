@@ -44,6 +44,8 @@ def groups() -> dict[str, list[tuple[str, dict[str, Any]]]]:
 def _connection(name: str) -> dict[str, Any]:
     one = fleet().hosts[name]
     data: dict[str, Any] = {"ssh_hostname": one.address, "ssh_port": one.ssh_port, "_sudo": one.become}
+    # as ssh does for the rest; pyinfra would take whatever key a host shows first
+    data["ssh_strict_host_key_checking"] = "yes"
     if one.variables.get("ansible_user"):
         data["ssh_user"] = one.variables["ansible_user"]
     if one.ssh_key:

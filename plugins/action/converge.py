@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import fcntl
 import hashlib
@@ -19,7 +18,7 @@ from typing import Any
 
 from ansible import constants as C
 from ansible import context
-from ansible.errors import AnsibleActionFail
+from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.utils.vars import load_extra_vars
 
@@ -54,8 +53,10 @@ from zmqfleet.inventory import InventoryError  # noqa: E402
 from zmqfleet.inventory import load as load_hosts  # noqa: E402
 from zmqfleet.releases import release  # noqa: E402
 from zmqfleet.resources import File, Inline  # noqa: E402
+from zmqfleet.text import printable  # noqa: E402
 
 _ASK_SECONDS = 120
+_MARK = "zmqfleet-file"
 _MEMORY = 512 * 1024 * 1024  # bytes
 _APT = {"install_recommends": False, "update_cache": True, "cache_valid_time": 86400, "lock_timeout": 300}
 
@@ -117,9 +118,10 @@ class ActionModule(ActionBase):
             try:
                 for one in turns:
                     self._follow(run.phase(phase, one, turn), variables)
-            except HostError:
-                # others may try then
-                self._do(Ask(locking.release(run.holder)), variables)
+            except Exception:
+                # others may try then; one that cannot be reached keeps it until it lapses
+                with contextlib.suppress(AnsibleError, HostError):
+                    self._do(Ask(locking.release(run.holder)), variables)
                 raise
             return self._changed(run.done)
 
@@ -168,42 +170,53 @@ class ActionModule(ActionBase):
     def _put(self, action: Put) -> None:
         content = action.file.content
         self._compare_file(action.file)
-        self._shell(shlex.join(MAKE_UPLOADS), as_root=False)
+        self._must(MAKE_UPLOADS, as_root=False)
         with tempfile.NamedTemporaryFile(dir=_directory()) as local:
             if isinstance(content, Inline):
                 local.write(content.data)
                 local.flush()
             source = local.name if isinstance(content, Inline) else str(content.path)
-            self._connection.put_file(source, action.upload)
+            try:
+                self._connection.put_file(source, action.upload)
+            except AnsibleConnectionFailure:
+                raise
+            except AnsibleError as error:
+                raise HostError(f"{action.file.path}: {error}") from None
         self._must(action.command)
 
     def _compare_file(self, file: File) -> None:
         """With --diff, the difference of a file that everybody may read."""
-        if self._task.diff and isinstance(file.content, Inline) and not file.content.secret:
-            # a terminal would make other ends of lines
-            there = self._shell(f"base64 {shlex.quote(file.path)} 2>/dev/null")
+        content = file.content
+        # no archive; what a terminal would obey, the host has not the say of
+        if (
+            self._task.diff
+            and isinstance(content, Inline)
+            and not content.secret
+            and b"\0" not in content.data
+        ):
+            # what a login prints goes before it
+            there = self._shell(f"echo {_MARK}; cat {shlex.quote(file.path)} 2>/dev/null")
             self._diffs.append(
                 {
-                    "before": base64.b64decode(there.stdout).decode(errors="replace"),
-                    "after": file.content.data.decode(errors="replace"),
+                    "before": printable(there.stdout.partition(f"{_MARK}\n")[2]),
+                    "after": printable(content.data.decode(errors="replace")),
                     "before_header": file.path,
                     "after_header": file.path,
                 }
             )
 
-    def _must(self, command: tuple[str, ...]) -> None:
-        done = self._marked(command)
+    def _must(self, command: tuple[str, ...], as_root: bool = True) -> None:
+        done = self._marked(command, as_root)
         if not done.succeeded:
             raise HostError(f"{' '.join(command)}: {done.stderr.strip() or done.stdout.strip()}")
 
-    def _marked(self, command: tuple[str, ...]) -> Answer:
+    def _marked(self, command: tuple[str, ...], as_root: bool = True) -> Answer:
         """What comes of a command that changes something: it has the environment of the task, and the run's mark."""
-        return self._shell(f"{self._compute_environment_string()} {shlex.join(command)} </dev/null")
+        return self._shell(f"{self._compute_environment_string()} {shlex.join(command)} </dev/null", as_root)
 
     def _shell(self, command: str, as_root: bool = True) -> Answer:
-        # what is sent keeps Ansible from giving the command a terminal, wherever one is not needed to send anything
-        sent = b"\n" if self._connection.is_pipelining_enabled() else None
-        done = self._low_level_execute_command(command, as_root, sent, executable="/bin/sh")
+        # what is sent keeps Ansible from giving the command a terminal, which would mix errors with the rest
+        done = self._low_level_execute_command(command, as_root, b"\n", executable="/bin/sh")
         return Answer(done["rc"] == 0, done["stdout"], done["stderr"])
 
     def _changed(self, changes: list[str]) -> dict[str, Any]:

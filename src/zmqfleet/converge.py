@@ -8,7 +8,7 @@ host.
 
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
-from hashlib import sha256
+from hashlib import file_digest, sha256
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -40,15 +40,24 @@ ROLL_OUT, FINISH = "roll_out", "finish"
 # Contents of files pass through this directory in the ssh user's home, which nobody else can enter: /tmp is predictable
 # and readable by all (pyinfra #1085).
 UPLOADS = ".zmqfleet-uploads"
-MAKE_UPLOADS = ("mkdir", "-p", "-m", "700", UPLOADS)
-_PUT = 'install -m "$1" -o "$2" -g "$3" -T "$4" "$5" && mv -fT "$5" "$6" && rm -f "$4"'
+_MAKE_UPLOADS = (
+    'if mkdir -p -m 700 "$0" && [ ! -L "$0" ] && [ -O "$0" ]; then exec chmod 700 "$0"; fi; '
+    'echo "~/$0: is no directory of this user alone; remove it" >&2; exit 1'
+)
+MAKE_UPLOADS = ("sh", "-c", _MAKE_UPLOADS, UPLOADS)
+# whatever happened to an upload, what is placed is what was sent
+_PUT = (
+    """set -e; trap 'rm -f "$4" "$5"' EXIT; install -m "$1" -o "$2" -g "$3" -T "$4" "$5"; """
+    'if [ "$(sha256sum <"$5" | cut -c -64)" = "$7" ]; then mv -fT "$5" "$6"; '
+    'else echo "$6: its upload is not what was sent" >&2; exit 1; fi'
+)
 
 # what a killed run left where it was replacing a file, and where uploads pass
 _SWEEP = (
     "find /etc/zmqfleet /opt/zmqfleet /usr/local/lib/zmqfleet /etc/systemd/system -maxdepth 4 "
     r"\( -name '.*.new' -o -path '*/zmqfleet/*.new' \) -exec rm -rf {} + 2>/dev/null; "
     # whose directory it is may put anything into it meanwhile: only its own files go, by find itself
-    f"find /root/{UPLOADS} /home/*/{UPLOADS} -maxdepth 1 -type f -delete 2>/dev/null; true"
+    f"find {UPLOADS} /root/{UPLOADS} /home/*/{UPLOADS} -maxdepth 1 -type f -delete 2>/dev/null; true"
 )
 
 
@@ -136,7 +145,16 @@ class Put:
         # a hidden name: services read whole directories (an allow-list), and skip these
         new = str(path.with_name(f".{path.name}.new"))
         how = (self.file.mode, self.file.owner, self.file.group)
-        return ("sh", "-c", _PUT, "sh", *how, self.upload, new, str(path))
+        return ("sh", "-c", _PUT, "sh", *how, self.upload, new, str(path), self._sha256)
+
+    @property
+    def _sha256(self) -> str:
+        content = self.file.content
+        if isinstance(content, Artefact) and content.sha256 is None:
+            with content.path.open("rb") as file:
+                return file_digest(file, "sha256").hexdigest()
+        assert content.sha256
+        return content.sha256
 
 
 @dataclass(frozen=True)

@@ -108,6 +108,35 @@ def test_what_compiles_stays_in_its_sandbox(builder: Lab, trick: str, is_built: 
     assert builder.sh("builder1", "pgrep --uid zmq-build; true") == ""
 
 
+# what is there for the user in the sandbox: what it can write to, sockets that it can call, others' processes
+LOOK = """{
+  find / \\( -path '/proc/*' -o -path '/sys/*' -o -path '/var/lib/zmqfleet/caches/*' -o -path /tmp/src \\) -prune -o \\
+    -writable \\( -type d -o -type f -o -type s \\) -print 2>/dev/null | sed 's/^/open: /'
+  for one in /proc/[0-9]*; do stat -c 'process: %U' $one 2>/dev/null; done | sort -u
+  sed -n 's/^NoNewPrivs:./no new privileges: /p' /proc/self/status
+} >&2"""
+
+
+def test_what_compiles_finds_no_way_out_of_its_sandbox(builder: Lab) -> None:
+    """On the host itself the bus is one: where polkit is, users may have processes that stay."""
+    one = release(builder.fleet, builder.fleet.services["quotes"])
+    assert one.archive
+    assert builder.sh("builder1", "test -S /run/dbus/system_bus_socket && test -d /dev/shm; echo $?") == "0\n"
+    builder.sh("builder1", "install -m 755 /dev/stdin /usr/local/sbin/go", FALSE_GO.replace("TRICK", LOOK))
+    build = shlex.join(
+        ("/usr/local/lib/zmqfleet/zmq-build", "quotes", "tricked", one.archive.name, one.package)
+    )
+    output = builder.sh("builder1", f"timeout 300 {build} 2>&1 >/dev/null")
+    assert sorted(output.splitlines()) == [
+        "no new privileges: 1",
+        "open: /tmp",
+        "open: /tmp/made",
+        "open: /var/lib/zmqfleet/caches",
+        "open: /var/tmp",
+        "process: zmq-build",
+    ]
+
+
 def test_what_compiles_owns_its_caches_and_nothing_else(lab: Lab) -> None:
     # 1002: as /tmp is
     others = r"\( -path /proc -o -path '/var/lib/zmqfleet/caches/*' -o -perm -1002 \) -prune"

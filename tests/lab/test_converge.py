@@ -230,15 +230,102 @@ def test_what_is_odd_on_a_host_is_mended_in_one_run(lab: Lab, engine: str) -> No
         "broker1",
         f"usermod -g nogroup -aG sudo quotes; mkdir {elsewhere}; ln -sfn {elsewhere} {environment}; "
         "dpkg --purge --force-depends python3-zmq; dpkg-query -s hostname >/var/lib/dpkg/updates/0001; "
-        "chmod 666 /etc/zmqfleet/quotes/curve.key",
+        "chmod 666 /etc/zmqfleet/quotes/curve.key; mkdir -p /srv/kept /home/x /home/admin/.zmqfleet-uploads; "
+        "touch /srv/kept/file /home/admin/.zmqfleet-uploads/left; ln -sfn /srv/kept /home/x/.zmqfleet-uploads",
     )
     lab.converge(engine)
     assert lab.drift() == set()
     assert lab.sh("broker1", "id -Gn quotes") == "quotes\n"
+    # what a killed run left is swept, and nothing that somebody's link leads to
+    swept = "ls -A /home/admin/.zmqfleet-uploads /srv/kept; rm -r /srv/kept /home/x"
+    assert lab.sh("broker1", swept) == "/home/admin/.zmqfleet-uploads:\n\n/srv/kept:\nfile\n"
     assert (
         lab.sh("broker1", f"stat -c %F {environment}; ls {elsewhere}; rmdir {elsewhere}") == "regular file\n"
     )
     assert lab.probe()[0] == 0
+
+
+def test_a_command_that_fails_says_why_whatever_ansibles_settings(lab: Lab) -> None:
+    """Without pipelining Ansible gives commands a terminal by itself, where errors are lost among the rest."""
+    lab.sh(
+        "broker1",
+        "rm /etc/zmqfleet/quotes/endpoints.json; install -m 755 /dev/stdin /usr/local/sbin/mv",
+        FALSE_MV,
+    )
+    try:
+        done = lab.run("ansible-playbook", "-i", str(lab.inventory), "site.yml", ANSIBLE_PIPELINING="0")
+    finally:
+        lab.sh("broker1", "rm /usr/local/sbin/mv")
+    assert done.status == 2
+    assert "broker1" in done.output
+    assert "mv says why" in done.output
+    assert lab.sh("broker1", "ls /run/zmqfleet.lock 2>&1; true").endswith("No such file or directory\n")
+    lab.converge("ansible")
+    assert lab.drift() == set()
+
+
+FALSE_MV = """#!/bin/sh
+case $* in */endpoints.json) echo mv says why >&2; exit 1 ;; esac
+exec /bin/mv "$@"
+"""
+
+
+@pytest.mark.parametrize("check", [False, True], ids=["real", "forecast"])
+def test_differences_are_shown_whatever_a_login_prints_and_nothing_that_a_terminal_obeys(
+    lab: Lab, check: bool
+) -> None:
+    rc, environment = "/home/admin/.bashrc", "/etc/zmqfleet/quotes/environment"
+    path = "/etc/zmqfleet/quotes/endpoints.json"
+    lab.sh(
+        "broker1",
+        f"cp -p {rc} /root/rc; sed -i '1i echo Welcome' {rc}; printf '\\033[2Jodd' >>{path}; >{environment}",
+    )
+    try:
+        done = lab.engine("ansible", "--diff", *(["--check"] if check else [])).must_succeed()
+    finally:
+        lab.sh("broker1", f"cp -p /root/rc {rc}")
+    shown = done.stdout.replace("\n\\ No newline at end of file", "")
+    assert "-\N{REPLACEMENT CHARACTER}[2Jodd" in shown
+    assert f"--- before: {path}" in shown
+    assert environment in shown
+    assert "QUOTES_REGION" not in shown
+    assert "\x1b[2J" not in done.output
+    lab.converge("ansible")
+    assert lab.drift() == set()
+
+
+def test_a_host_whose_key_nobody_knows_is_not_spoken_to(lab: Lab, tmp_path: Path) -> None:
+    """pyinfra alone would take whatever key a host shows first."""
+    inventory = tmp_path / "inventories" / "unknown"
+    inventory.mkdir(parents=True)
+    text = re.sub(
+        r"ansible_ssh_common_args: .*",
+        'ansible_ssh_common_args: ""',
+        (lab.inventory / "hosts.yml").read_text(),
+    )
+    (inventory / "hosts.yml").write_text(text)
+    about = {"ZMQFLEET_INVENTORY": str(inventory), "HOME": str(tmp_path)}
+    done = run("pyinfra", "--dry", "inventory", "deploy.py", **about)
+    assert done.status == 1
+    assert done.output.count("No host key for 10.") == len(lab.fleet.hosts)
+    assert not (tmp_path / ".ssh").exists()
+
+
+def test_who_is_not_root_there_is_told_so_by_all(lab: Lab, tmp_path: Path) -> None:
+    inventory = tmp_path / "inventories" / "plain"
+    inventory.mkdir(parents=True)
+    text = (lab.inventory / "hosts.yml").read_text().replace("ansible_become: true", "ansible_become: false")
+    (inventory / "hosts.yml").write_text(text)
+    about = {"ZMQFLEET_INVENTORY": str(inventory)}
+    for command in (
+        ("zmqfleet", "drift"),
+        ("pyinfra", "--dry", "inventory", "deploy.py"),
+        ("ansible-playbook", "-i", str(inventory), "--check", "site.yml"),
+    ):
+        done = run(*command, **about)
+        assert done.status != 0
+        assert "admin is not root there: set ansible_become" in done.output
+        assert "missing" not in done.output
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ from zmqfleet.converge import (
 )
 from zmqfleet.fleet import Fleet, FleetError, load
 from zmqfleet.locking import MARK, PATH
-from zmqfleet.resources import File, Inline
+from zmqfleet.resources import Artefact, File, Inline
 
 
 def a_fleet(project: Project, *services: dict[str, Any]) -> Fleet:
@@ -243,6 +243,43 @@ def test_a_file_is_placed_at_once_with_its_mode_and_owner_and_its_upload_goes(tm
     assert [one.name for one in path.parent.iterdir()] == ["$(x).key"]
     assert oct((tmp_path / ".zmqfleet-uploads").stat().st_mode) == "0o40700"
     assert list((tmp_path / ".zmqfleet-uploads").iterdir()) == []
-    assert one.command[-2] == f"{path.parent}/.$(x).key.new", (
+    assert one.command[-3] == f"{path.parent}/.$(x).key.new", (
         "hidden from services that read whole directories"
     )
+
+
+def test_what_is_placed_is_what_was_sent(tmp_path: Path) -> None:
+    who = (pwd.getpwuid(os.getuid()).pw_name, grp.getgrgid(os.getgid()).gr_name)
+    artefact = tmp_path / "made"
+    artefact.write_bytes(b"new")
+    path = tmp_path / "there"
+    path.write_text("old")
+    for content in (Inline.text("new"), Artefact(artefact, None)):
+        one = Put(File(str(path), content, "600", *who))
+        (tmp_path / ".zmqfleet-uploads").mkdir(exist_ok=True)
+        (tmp_path / one.upload).write_text("somebody else's")
+        done = subprocess.run(one.command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (1, f"{path}: its upload is not what was sent\n")
+        assert path.read_text() == "old"
+        assert {found.name for found in tmp_path.iterdir()} == {"there", "made", ".zmqfleet-uploads"}
+        assert list((tmp_path / ".zmqfleet-uploads").iterdir()) == []
+
+
+def test_uploads_pass_where_nobody_else_can_enter(tmp_path: Path) -> None:
+    def make() -> tuple[int, str]:
+        done = subprocess.run(MAKE_UPLOADS, cwd=tmp_path, capture_output=True, text=True, check=False)
+        return done.returncode, done.stderr
+
+    uploads = tmp_path / ".zmqfleet-uploads"
+    uploads.mkdir(mode=0o777)
+    assert make() == (0, "")
+    assert oct(uploads.stat().st_mode) == "0o40700"
+    uploads.rmdir()
+    (tmp_path / "elsewhere").mkdir(mode=0o755)
+    uploads.symlink_to("elsewhere")
+    refused = "~/.zmqfleet-uploads: is no directory of this user alone; remove it\n"
+    assert make() == (1, refused)
+    assert oct((tmp_path / "elsewhere").stat().st_mode) == "0o40755"
+    uploads.unlink()
+    uploads.write_text("")
+    assert make()[0] == 1

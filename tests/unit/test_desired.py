@@ -712,13 +712,40 @@ def test_a_new_service_that_does_not_run_gives_back_the_port_that_it_was_to_have
     assert converged.plan("broker1").forecast == []
 
 
+def test_a_unit_without_a_service_starts_anew_when_what_it_runs_with_changes(converged: Converged) -> None:
+    host = converged.hosts["broker1"]
+    path = "/etc/systemd/system/zmqfleet-firewall.service"
+    host.paths[path] = replace(host.paths[path], data=b"other")
+    done = recorded(host)
+    assert converged.run().errors == {}
+    commands = [one.command for one in done if isinstance(one, Execute)]
+    assert ("/usr/local/lib/zmqfleet/unit-start", "zmqfleet-firewall.service") in commands
+
+
+def test_what_a_host_has_made_is_given_its_mode_and_owner_and_nothing_is_sent(converged: Converged) -> None:
+    host = converged.hosts["builder1"]
+    path = release(converged.fleet, converged.fleet.services["quotes"]).on_builder
+    host.paths[path] = replace(host.paths[path], mode="700", owner="zmq-build")
+    done = recorded(host)
+    assert converged.run().errors == {}
+    assert Execute(("chown", "root:root", path)) in done
+    assert Execute(("chmod", "755", path)) in done
+    assert [one for one in done if isinstance(one, Put) and one.file.path == path] == []
+
+
+def recorded(host: ModelHost) -> list[Action]:
+    """What is done on a host from now on."""
+    done: list[Action] = []
+    original = host.do
+    host.do = lambda fleet, action: (done.append(action), original(fleet, action))[1]  # type: ignore[method-assign]
+    return done
+
+
 def test_a_link_in_place_of_a_file_goes_before_the_file_is_written(converged: Converged) -> None:
     host = converged.hosts["broker1"]
     path = "/etc/zmqfleet/quotes/environment"
     host._put(path, "symbolic link", b"/somewhere", "777", "root", "root")
-    done: list[Action] = []
-    original = host.do
-    host.do = lambda fleet, action: (done.append(action), original(fleet, action))[1]  # type: ignore[method-assign]
+    done = recorded(host)
     assert converged.run().errors == {}
     places = [place for place, one in enumerate(done) if isinstance(one, Put) and one.file.path == path]
     assert done[places[0] - 1] == Execute(("rm", "-f", "--", path))

@@ -674,3 +674,11 @@ def test_what_brings_a_resource_about(resource: resources.Resource, found: str, 
     read = f"== zmqfleet {found}\n" if found else ""
     actual = resources.parse(f"{read}== zmqfleet end".splitlines())
     assert [shlex.join(one) for one in resource.commands(actual, triggered=False)] == commands
+
+
+def test_only_root_reads_a_host() -> None:
+    """To others most of what is there looks as if it were missing."""
+    asked = f"id() {{ [ $1 = -u ] && echo 1000 || echo admin; }}; {resources.read([], '/nowhere')}"
+    done = subprocess.run(["sh", "-c", asked], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "admin is not root there: set ansible_become\n"

@@ -23,6 +23,8 @@ KINDS: tuple[type[Any], ...] = (
 )  # fmt: skip
 
 _MARK = "== zmqfleet"
+# to anybody else most of what is there looks as if it were missing
+_ROOT = '[ "$(id -u)" = 0 ] || { echo "$(id -un) is not root there: set ansible_become" >&2; exit 1; }'
 _END = f"{_MARK} end"
 # what an entry of a manifest must have, and more by kind
 _ENTRY: dict[str, type] = {"kind": str, "name": str, "capability": str}
@@ -33,7 +35,7 @@ _MORE: dict[str, dict[str, type]] = {
 
 
 def read(resources: Iterable[Resource], manifest: str) -> str:
-    """A shell command for root, which changes nothing, always succeeds, and prints what `parse` reads; `manifest` is
+    """A shell command for root, which changes nothing, fails for others, and prints what `parse` reads; `manifest` is
     the path of the host's manifest."""
     wanted = list(resources)
     sections = {
@@ -46,7 +48,7 @@ def read(resources: Iterable[Resource], manifest: str) -> str:
         if items or kind is Rule:
             sections[kind.kind] = kind.read(items)
     printed = "; ".join(f"echo {shlex.quote(f'{_MARK} {name}')}; ({look})" for name, look in sections.items())
-    return f"export LC_ALL=C; {printed}; echo; echo {shlex.quote(_END)}"
+    return f"export LC_ALL=C; {_ROOT}; {printed}; echo; echo {shlex.quote(_END)}"
 
 
 def parse(lines: Iterable[str]) -> Actual:
