@@ -118,8 +118,10 @@ class ActionModule(ActionBase):
             try:
                 for one in turns:
                     self._follow(run.phase(phase, one, turn), variables)
+            except AnsibleConnectionFailure:
+                raise  # it keeps the lock until that lapses
             except Exception:
-                # others may try then; one that cannot be reached keeps it until it lapses
+                # others may try then
                 with contextlib.suppress(AnsibleError, HostError):
                     self._do(Ask(locking.release(run.holder)), variables)
                 raise
