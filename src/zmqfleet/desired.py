@@ -60,7 +60,7 @@ def learn(fleet: Fleet, host: str, actual: Actual, made: Container[str] = ()) ->
     """
     news = keys.learn(fleet, host, actual.keys, made)
     if fleet.builds(host):
-        releases.learn(fleet, host, actual.sha256)
+        releases.learn(fleet, host, actual)
     return news
 
 

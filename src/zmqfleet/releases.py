@@ -18,6 +18,7 @@ from zmqfleet.atomic import replacing
 from zmqfleet.fleet.model import BUILD, BUILD_VARIABLES, OPT, Fleet, FleetError, Service
 from zmqfleet.locking import WORKING
 from zmqfleet.remote import TOO_MUCH, bounded
+from zmqfleet.resources import Actual
 
 _ID = 16  # hexadecimal digits
 _MOST = 512 * 1024 * 1024  # bytes of an artefact
@@ -56,6 +57,11 @@ class Release:
     def on_builder(self) -> str:
         """Its binary on a build host."""
         return f"{BUILD}/artifacts/{self.service}/{self.id}/{self.service}"
+
+    @property
+    def build(self) -> str:
+        """The name of the step that makes it there."""
+        return f"build of {self.service} {self.id}"
 
     @property
     def sha256(self) -> str | None:
@@ -144,14 +150,14 @@ def _archive(source: Path) -> Archive:
     return Archive(hashlib.sha256(data).hexdigest()[:_ID], data)
 
 
-def learn(fleet: Fleet, host: str, digests: dict[str, str]) -> None:
-    """Keeps the digests of what a build host has built; `digests` are those of its files, by path."""
+def learn(fleet: Fleet, host: str, actual: Actual) -> None:
+    """Keeps the digests of what a build host has built, and has still as it was built."""
     for service in fleet.services.values():
         if not service.build:
             continue
         one = release(fleet, service)
-        digest = digests.get(one.on_builder)
-        if digest and one.built(host) is None:
+        digest = actual.sha256.get(one.on_builder)
+        if digest and one.build in actual.steps and one.built(host) is None:
             one.artifact.parent.mkdir(parents=True, exist_ok=True)
             with replacing(one.digest_file(host)) as file:
                 file.write(f"{digest}\n".encode())

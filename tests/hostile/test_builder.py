@@ -171,3 +171,16 @@ def test_a_new_build_user_gets_caches_of_its_own_and_a_build_of_a_killed_run_giv
     assert owners == "64321\n64321\n"
     assert renumbered.sh("builder1", "pgrep --uid 64321; true") == ""
     assert renumbered.drift() == set()
+
+
+def test_what_was_damaged_on_the_builder_reaches_no_host(builder: Lab, tmp_path: Path) -> None:
+    """A controller that has never seen it is told the digest by the builder alone."""
+    fresh = builder.of(project(tmp_path / "project"))
+    one = release(fresh.fleet, fresh.fleet.services["quotes"])
+    path = f"/var/lib/zmqfleet/artifacts/quotes/{one.id}/quotes"
+    before = fresh.sh("builder1", f"sha256sum {path}; truncate -s -1 {path}")
+    build = ("builder1", f"step build of quotes {one.id}: to be done")
+    assert fresh.drift() == {build}
+    assert fresh.converge("pyinfra") == {build}
+    assert fresh.sh("builder1", f"sha256sum {path}") == before
+    assert fresh.drift() == set()

@@ -71,15 +71,24 @@ def test_another_build_host_makes_another_release(project: Project) -> None:
     assert quotes(project).id != before
 
 
+def shows(one: Release, digest: str) -> Actual:
+    """A build host that has made a release, and has it as it was made."""
+    return Actual(
+        sha256={one.on_builder: digest, "/elsewhere": "c" * 64}, steps={f"build of quotes {one.id}"}
+    )
+
+
 def test_what_the_build_host_shows_is_learnt_once(project: Project) -> None:
     found = load(project)
     one = release(found, found.services["quotes"])
     assert one.sha256 is None
-    desired.learn(found, "broker1", Actual(sha256={one.on_builder: "b" * 64}))
+    desired.learn(found, "builder1", Actual(sha256={one.on_builder: "d" * 64}))
+    assert one.sha256 is None, "what was made is another, or is still to be made"
+    desired.learn(found, "broker1", shows(one, "b" * 64))
     assert one.sha256 is None, "no other host says what was built"
-    desired.learn(found, "builder1", Actual(sha256={one.on_builder: "a" * 64, "/elsewhere": "c" * 64}))
+    desired.learn(found, "builder1", shows(one, "a" * 64))
     assert one.sha256 == "a" * 64
-    desired.learn(found, "builder1", Actual(sha256={one.on_builder: "b" * 64}))
+    desired.learn(found, "builder1", shows(one, "b" * 64))
     assert one.sha256 == "a" * 64, "what hosts run already is not what it was taken for"
 
 
@@ -117,7 +126,7 @@ def test_what_two_builders_make_alike_is_believed(verified: tuple[Fleet, Release
         assert one.sha256 is None
         with pytest.raises(FleetError, match=rf"quotes {one.id}: no run has seen yet what .*{host}"):
             releases.ensure(found, one)
-        desired.learn(found, host, Actual(sha256={one.on_builder: "a" * 64}))
+        desired.learn(found, host, shows(one, "a" * 64))
     assert one.sha256 == "a" * 64
 
 
@@ -126,11 +135,11 @@ def test_what_two_builders_make_otherwise_is_placed_nowhere(
 ) -> None:
     monkeypatch.setattr(Host, "ssh", lambda self, *command: ["printf", "\\177ELF"])
     found, one = verified
-    desired.learn(found, "builder1", Actual(sha256={one.on_builder: "a" * 64}))
-    desired.learn(found, "gateway1", Actual(sha256={one.on_builder: "b" * 64}))
+    desired.learn(found, "builder1", shows(one, "a" * 64))
+    desired.learn(found, "gateway1", shows(one, "b" * 64))
     assert one.sha256 is None
     for again in ("a" * 64, "b" * 64):
-        desired.learn(found, "builder1", Actual(sha256={one.on_builder: again}))
+        desired.learn(found, "builder1", shows(one, again))
         with pytest.raises(
             FleetError, match=rf"builder1 made sha256 {'a' * 64}, gateway1 made sha256 {'b' * 64}: "
         ):
@@ -140,8 +149,8 @@ def test_what_two_builders_make_otherwise_is_placed_nowhere(
 
 def test_each_builder_must_make_again_what_it_has_made(verified: tuple[Fleet, Release]) -> None:
     found, one = verified
-    desired.learn(found, "builder1", Actual(sha256={one.on_builder: "a" * 64}))
-    desired.learn(found, "gateway1", Actual(sha256={one.on_builder: "b" * 64}))
+    desired.learn(found, "builder1", shows(one, "a" * 64))
+    desired.learn(found, "gateway1", shows(one, "b" * 64))
     for host, digest in {"builder1": "a" * 64, "gateway1": "b" * 64}.items():
         steps = [r for part in desired.parts(found, host) for r in part.resources if isinstance(r, Step)]
         build = next(one for one in steps if one.name.startswith("build of quotes "))

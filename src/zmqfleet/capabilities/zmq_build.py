@@ -46,7 +46,8 @@ def _products(one: Release) -> str:
 def _build(one: Release, host: str, tool: str) -> Iterator[Resource]:
     assert one.archive
     binary = shlex.quote(one.on_builder)
-    check = f"test -x {binary} && test ! -L {binary}"
+    # also for a controller that has not seen it: what a disk has made of it must not reach the hosts
+    check = f"test -x {binary} && test ! -L {binary} && sha256sum --check --status {binary}.sha256"
     before = one.built(host)
     if before:
         check += f" && echo {before}'  '{binary} | sha256sum --check --status"
@@ -58,5 +59,5 @@ def _build(one: Release, host: str, tool: str) -> Iterator[Resource]:
         one.package,
         *([before] if before else []),
     )
-    yield Step(f"build of {one.service} {one.id}", check, command)
+    yield Step(one.build, check, command)
     yield File(one.on_builder, Made(), "755", released=True)
