@@ -294,17 +294,21 @@ def test_differences_are_shown_whatever_a_login_prints_and_nothing_that_a_termin
     assert lab.drift() == set()
 
 
+def reached_otherwise(lab: Lab, directory: Path, variable: str, value: str) -> dict[str, str]:
+    """The environment that names a copy of the lab's inventory in which one variable is another."""
+    inventory = directory / "inventories" / "otherwise"
+    inventory.mkdir(parents=True)
+    hosts = (lab.inventory / "hosts.yml").read_text()
+    text = re.sub(rf"\b{variable}: .*", f"{variable}: {value}", hosts)
+    assert text != hosts
+    (inventory / "hosts.yml").write_text(text)
+    return {"ZMQFLEET_INVENTORY": str(inventory), "ANSIBLE_INVENTORY": str(inventory)}
+
+
 def test_a_host_whose_key_nobody_knows_is_not_spoken_to(lab: Lab, tmp_path: Path) -> None:
     """pyinfra alone would take whatever key a host shows first."""
-    inventory = tmp_path / "inventories" / "unknown"
-    inventory.mkdir(parents=True)
-    text = re.sub(
-        r"ansible_ssh_common_args: .*",
-        'ansible_ssh_common_args: ""',
-        (lab.inventory / "hosts.yml").read_text(),
-    )
-    (inventory / "hosts.yml").write_text(text)
-    about = {"ZMQFLEET_INVENTORY": str(inventory), "HOME": str(tmp_path)}
+    about = reached_otherwise(lab, tmp_path, "ansible_ssh_common_args", '""')
+    about["HOME"] = str(tmp_path)
     done = run("pyinfra", "--dry", "inventory", "deploy.py", **about)
     assert done.status == 1
     assert done.output.count("StrictPolicy: No host key for ") == len(lab.fleet.hosts)
@@ -312,15 +316,11 @@ def test_a_host_whose_key_nobody_knows_is_not_spoken_to(lab: Lab, tmp_path: Path
 
 
 def test_who_is_not_root_there_is_told_so_by_all(lab: Lab, tmp_path: Path) -> None:
-    inventory = tmp_path / "inventories" / "plain"
-    inventory.mkdir(parents=True)
-    text = (lab.inventory / "hosts.yml").read_text().replace("ansible_become: true", "ansible_become: false")
-    (inventory / "hosts.yml").write_text(text)
-    about = {"ZMQFLEET_INVENTORY": str(inventory)}
+    about = reached_otherwise(lab, tmp_path, "ansible_become", "false")
     for command in (
         ("zmqfleet", "drift"),
         ("pyinfra", "--dry", "inventory", "deploy.py"),
-        ("ansible-playbook", "-i", str(inventory), "--check", "site.yml"),
+        ("ansible-playbook", "--check", "site.yml"),
     ):
         done = run(*command, **about)
         assert done.status != 0

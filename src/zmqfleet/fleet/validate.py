@@ -387,13 +387,13 @@ def _connects(entries: list[dict[str, Any]], groups: dict[str, list[str]]) -> It
                 yield at, f"unknown endpoint {target!r}; {nearest(target, known)}"
                 continue
             if is_loopback(known[target].get("bind", "*")):
-                if target.partition(".")[0] == entry["name"]:
+                server = next(e for e in entries if e["name"] == target.partition(".")[0])
+                if server["name"] == entry["name"]:
                     yield (
                         at,
                         f"{target} is its own and binds to loopback: there is no other instance to connect to",
                     )
                     continue
-                server = next(e for e in entries if e["name"] == target.partition(".")[0])
                 serves = groups.get(server["hosts"], [])
                 apart = [host for host in groups.get(entry["hosts"], []) if host not in serves]
                 if apart:

@@ -17,14 +17,8 @@ import (
 const interval = 50 * time.Millisecond
 
 func main() {
-	loaded, err := settings.Load()
-	if err != nil {
-		settings.Fatal(err)
-	}
-	jobs, err := open(loaded)
-	if err != nil {
-		settings.Fatal(err)
-	}
+	loaded := settings.Must(settings.Load())
+	jobs := settings.Must(open(loaded))
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGTERM, syscall.SIGINT)
 	ticker := time.NewTicker(interval)

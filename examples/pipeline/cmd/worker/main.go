@@ -22,14 +22,8 @@ const patience = 500 * time.Millisecond // without a job for so long, it looks w
 func main() {
 	every := flag.Int("every", 20, "write the count down each so many jobs")
 	flag.Parse()
-	loaded, err := settings.Load()
-	if err != nil {
-		settings.Fatal(err)
-	}
-	jobs, err := open(loaded)
-	if err != nil {
-		settings.Fatal(err)
-	}
+	loaded := settings.Must(settings.Load())
+	jobs := settings.Must(open(loaded))
 	path := filepath.Join(os.Getenv("STATE_DIRECTORY"), "done")
 	done := count(path)
 	slog.Info("ready", "feeders", len(loaded.Connects["feeder.jobs"]), "done", done)

@@ -74,8 +74,11 @@ func Key(path, name string) (string, error) {
 	return string(found[1]), nil
 }
 
-// Fatal ends the service: what it is given is wrong, and starting again does not help (EX_CONFIG).
-func Fatal(err error) {
-	fmt.Fprintln(os.Stderr, err)
-	os.Exit(78)
+// Must returns what was given, or ends the service: starting again would not help (EX_CONFIG).
+func Must[T any](given T, err error) T {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(78)
+	}
+	return given
 }
