@@ -48,6 +48,7 @@ from zmqfleet.converge import (  # noqa: E402
     with_work,
 )
 from zmqfleet.fleet import NO_SERVICES, Fleet, FleetError, load  # noqa: E402
+from zmqfleet.fleet.model import without_others  # noqa: E402
 from zmqfleet.fleet.schema import options  # noqa: E402
 from zmqfleet.inventory import InventoryError  # noqa: E402
 from zmqfleet.inventory import load as load_hosts  # noqa: E402
@@ -101,7 +102,7 @@ class ActionModule(ActionBase):
             return {"changed": False}
         if phase == "compare":
             return self._compare(fleet, play, variables["ansible_play_batch"])
-        _refuse_other_values(fleet, host, variables)
+        self._refuse_other_values(fleet, host, variables)
         with _kept(fleet, host, play) as run:
             if not hasattr(run, "plan"):
                 self._follow(run.read(), variables)
@@ -135,6 +136,26 @@ class ActionModule(ActionBase):
                 self._display.warning(f"{run.host}: {line}")
         turns = list(range(len(fleet.turns)))
         return {"changed": False, "todo": with_work(runs), "batch": batch(runs), "turns": turns}
+
+    def _refuse_other_values(self, fleet: Fleet, host: str, variables: dict[str, Any]) -> None:
+        """Our variables are the inventory's and the project's: a play's own would be seen by nobody else."""
+        declared = fleet.hosts[host]
+        ours = {name: variables[name] for name in sorted(set(options()) & set(variables))}
+        others = {name: value for name, value in ours.items() if value != declared.variables.get(name)}
+        if "zmq_services" in others:
+            others["zmq_services"] = without_others(others["zmq_services"], declared.groups)
+        others = {name: self._templar.template(value) for name, value in others.items()}
+        found = declared.variables
+        if others != {name: found.get(name) for name in others}:
+            beside = Path(str(variables["playbook_dir"]))
+            if beside.resolve() != fleet.project:
+                # a playbook elsewhere has other group_vars beside it, or none
+                found = _beside_playbook(beside, fleet.inventory, _vaults(self._loader))[host]
+        if wrong := [name for name, value in others.items() if value != found.get(name)]:
+            raise FleetError(
+                f"{', '.join(wrong)}: differs for {host} in this play (by vars, vars_files, set_fact, or with a role) "
+                "from what pyinfra, the probe and the tests see; set it in group_vars or host_vars"
+            )
 
     def _follow(self, actions: Actions, variables: dict[str, Any]) -> None:
         """Does what is next by Ansible's means, until there is nothing."""
@@ -298,12 +319,17 @@ def _fleet(loader: Any, variables: dict[str, Any]) -> Fleet:
         if kept.exists():
             return pickle.loads(kept.read_bytes())
         _refuse_extra_variables(load_extra_vars(loader))
-        fleet = load(project, inventory, alone=True)
+        fleet = load(project, inventory, alone=True, vaults=_vaults(loader))
         _refuse_other_hosts(fleet, inventory, variables["groups"]["all"])
         for service in fleet.services.values():
             release(fleet, service)  # computed once, too
         kept.write_bytes(pickle.dumps(fleet))
     return fleet
+
+
+def _vaults(loader: Any) -> list[tuple[str, bytes]]:
+    """The passwords of vaults that this run of Ansible has, whichever way it was given them."""
+    return [(name or "default", secret.bytes) for name, secret in loader._vault.secrets]
 
 
 def _name(text: str) -> str:
@@ -350,29 +376,15 @@ def _refuse_extra_variables(extra: dict[str, Any]) -> None:
         )
 
 
-def _refuse_other_values(fleet: Fleet, host: str, variables: dict[str, Any]) -> None:
-    """Our variables are the inventory's and the project's: a play's own would be seen by nobody else."""
-    declared = fleet.hosts[host].variables
-    ours = sorted(set(options()) & set(variables))
-    others = [name for name in ours if variables[name] != declared.get(name)]
-    if others and (beside := Path(str(variables["playbook_dir"]))).resolve() != fleet.project:
-        # a playbook elsewhere has other group_vars beside it, or none
-        found = _beside_playbook(beside, fleet.inventory)[host]
-        others = [name for name in others if variables[name] != found.get(name)]
-    if others:
-        raise FleetError(
-            f"{', '.join(others)}: differs for {host} in this play (by vars, vars_files, set_fact, or with a role) "
-            "from what pyinfra, the probe and the tests see; set it in group_vars or host_vars"
-        )
-
-
-def _beside_playbook(directory: Path, inventory: Path) -> dict[str, dict[str, Any]]:
+def _beside_playbook(
+    directory: Path, inventory: Path, vaults: list[tuple[str, bytes]]
+) -> dict[str, dict[str, Any]]:
     """Each host's variables as Ansible gives them to a playbook in a directory, before the play's own."""
     kept = _directory() / f"beside-{_name(f'{directory} {inventory}')}"
     with _alone(kept.name):
         if not kept.exists():
             try:
-                found = load_hosts(directory, inventory)
+                found = load_hosts(directory, inventory, vaults)
             except InventoryError as error:
                 raise FleetError(str(error)) from None
             kept.write_bytes(pickle.dumps({name: one.variables for name, one in found.items()}))

@@ -7,6 +7,7 @@ from typing import Any
 
 from zmqfleet import ROLES
 from zmqfleet.fleet.grammar import grammars
+from zmqfleet.fleet.model import PER_HOST
 from zmqfleet.inventory import read_yaml
 
 _HEAD = """\
@@ -14,17 +15,17 @@ _HEAD = """\
 
 <!-- Generated from roles/*/meta/argument_specs.yml and grammar.yml by `python -m zmqfleet.docs`; change it there. -->
 
-Plain YAML in `group_vars/all.yml` of the project, or wherever Ansible reads variables. Values are literal: a Jinja
-template is refused, because the fleet is read before any engine could render it. `zmqfleet validate` refuses what is
-not on this page, if it has a prefix of these variables or nearly the name of one; a team's own variables pass.
-`zmq_services`, `zmq_build_hosts` and `zmq_build_verify` describe the fleet, so they must be the same for every host;
-the others may differ by group or host.
+YAML in `group_vars/all.yml` of the project, or wherever Ansible reads variables; values may be Jinja and vaulted, see
+[services](services.md#values). `zmqfleet validate` refuses what is not on this page, if it has a prefix of these
+variables or nearly the name of one; a team's own variables pass. `zmq_build_hosts`, `zmq_build_verify` and
+`zmq_services` describe the fleet, so they must be the same for every host, but for these keys of a service:
+{per_host}. All others may differ by group or host.
 """
 
 
 def page() -> str:
     """The page's Markdown, one section for each role that has variables. Raises InventoryError."""
-    parts = [_HEAD]
+    parts = [_HEAD.format(per_host=", ".join(f"`{name}`" for name in PER_HOST))]
     for path in sorted(ROLES.glob("*/meta/argument_specs.yml")):
         parts += _role(path.parents[1].name, read_yaml(path)["argument_specs"]["main"])
     return "\n".join(parts)

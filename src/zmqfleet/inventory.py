@@ -1,4 +1,4 @@
-"""Hosts and their merged variables, as Ansible sees them; read through ansible-inventory."""
+"""Hosts and their merged variables, as Ansible sees and renders them."""
 
 import functools
 import json
@@ -7,7 +7,8 @@ import re
 import shlex
 import subprocess
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,25 @@ except ImportError:  # PyYAML was built without libyaml
     from yaml import SafeLoader as _SafeLoader  # type: ignore[assignment]
 
 
+# The variables that say how a host is reached.
+CONNECTION = (
+    "ansible_become",
+    "ansible_connection",
+    "ansible_host",
+    "ansible_port",
+    "ansible_ssh_common_args",
+    "ansible_ssh_private_key_file",
+    "ansible_user",
+)
+
+
+TEMPLATE = ".j2"  # how the path of a file ends that is rendered
+
+_MOST_LINES = 20
+
+Vault = tuple[str, bytes]  # a vault's id and its password
+
+
 class InventoryError(Exception):
     """An inventory or variables file that cannot be used; the message names the file and what to do."""
 
@@ -30,13 +50,15 @@ class Host:
     """One host of the inventory.
 
     `address` is ansible_host (or the name), `groups` all groups it is in, parents and `all` included,
-    `variables` its merged variables with the roles' defaults beneath.
+    `variables` its merged variables with the roles' defaults beneath, rendered; a team's own ones are None. `templates`
+    are the templates among its services' files, rendered, by their paths.
     """
 
     name: str
     address: str
     groups: tuple[str, ...]
     variables: dict[str, Any]
+    templates: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def become(self) -> bool:
@@ -168,8 +190,9 @@ def defaults() -> dict[str, Any]:
     return merged
 
 
-def load(project: Path, inventory: Path) -> dict[str, Host]:
-    """All hosts of an inventory, by name.
+def load(project: Path, inventory: Path, vaults: Sequence[Vault] = ()) -> dict[str, Host]:
+    """All hosts of an inventory, by name. Vaults are opened with `vaults` beside what ansible.cfg and the environment
+    name.
 
     Raises InventoryError if the inventory is missing, does not parse, or holds no host.
     """
@@ -183,8 +206,13 @@ def load(project: Path, inventory: Path) -> dict[str, Host]:
             "ZMQFLEET_INVENTORY or --inventory choose another"
         )
     _check_files(project, inventory)
-    data = _ansible_inventory(project, inventory)
+    data = _ansible_inventory(project, inventory, vaults)
+    if found := data["_meta"].get("problems"):
+        where = where_set(project, inventory)
+        lines = [_told(one, where.get(top_level(one["key"]), inventory)) for one in found]
+        raise InventoryError("\n".join(shortened(lines)))
     hostvars = _shared(data["_meta"]["hostvars"])
+    templates = _shared(data["_meta"].get("templates", {}))
     base = defaults()
     groups = _memberships(data)
     if not groups:
@@ -194,8 +222,25 @@ def load(project: Path, inventory: Path) -> dict[str, Host]:
         # ansible-inventory leaves hosts without variables out of hostvars
         variables = {**base, **hostvars.get(name, {})}
         address = str(variables.get("ansible_host", name))
-        hosts[name] = Host(name, address, tuple(sorted(groups[name])), variables)
+        hosts[name] = Host(name, address, tuple(sorted(groups[name])), variables, templates.get(name, {}))
     return hosts
+
+
+def top_level(key: str) -> str:
+    """The variable that a key such as zmq_services[0].name is in."""
+    return re.split(r"[.[]", key)[0]
+
+
+def shortened(lines: list[str]) -> list[str]:
+    """What is wrong, a line each, the first of them if they are many."""
+    more = [f"and {len(lines) - _MOST_LINES + 1} more problems; mend these first"]
+    return lines if len(lines) <= _MOST_LINES else [*lines[: _MOST_LINES - 1], *more]
+
+
+def _told(problem: dict[str, Any], where: Path) -> str:
+    first, *others = problem["hosts"]
+    more = f" and {len(others)} more" if others else ""
+    return f"{where}: {problem['key']}: {problem['message']}, for {first}{more}"
 
 
 def _shared(hostvars: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -237,11 +282,12 @@ def _memberships(data: dict[str, Any]) -> dict[str, set[str]]:
     return result
 
 
-# What ansible-inventory prints is for us alone: it holds decrypted values, which a log would keep for all to read. The
+# What is printed there is for us alone: it holds decrypted values, which a log would keep for all to read. The
 # environment has the last word over every ansible.cfg; what reads the inventory (vaults, plugins) is left as it is.
 _PLAIN = {
     "ANSIBLE_DEBUG": "false",
     "ANSIBLE_DISPLAY_TRACEBACK": "never",
+    "ANSIBLE_FORCE_COLOR": "false",
     "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "true",
     "ANSIBLE_INVENTORY_EXPORT": "false",
     "ANSIBLE_LOCALHOST_WARNING": "false",
@@ -251,14 +297,26 @@ _PLAIN = {
 }
 
 
-def _ansible_inventory(project: Path, inventory: Path) -> dict[str, Any]:
-    beside = Path(sys.executable).with_name("ansible-inventory")
+# -P and the path: this very package, and nothing that lies in the working directory
+_PROGRAM = "import sys; sys.path.insert(0, sys.argv.pop(1)); from zmqfleet.rendering import main; main()"
+
+
+def _ansible_inventory(project: Path, inventory: Path, vaults: Sequence[Vault]) -> dict[str, Any]:
     command = [
-        str(beside) if beside.exists() else "ansible-inventory",
+        *(sys.executable, "-P", "-c", _PROGRAM, str(Path(__file__).resolve().parents[1])),
         *("-i", str(inventory), "--playbook-dir", str(project), "--list"),
     ]
+    pipes = []
+    for name, password in vaults:
+        # through a pipe, which holds more than any password
+        end, start = os.pipe()
+        os.write(start, password)
+        os.close(start)
+        pipes.append(end)
+        command += ["--vault-id", f"{name}@/dev/fd/{end}"]
     run = subprocess.run(
         command,
+        pass_fds=pipes,
         stdin=subprocess.DEVNULL,  # Ansible refuses the one that its own workers hand down
         capture_output=True,
         text=True,
@@ -266,8 +324,10 @@ def _ansible_inventory(project: Path, inventory: Path) -> dict[str, Any]:
         cwd=project,
         check=False,
     )
+    for end in pipes:
+        os.close(end)
     if run.returncode != 0:
         errors = [line for line in run.stderr.splitlines() if line.strip()]
-        raise InventoryError(f"{inventory}: ansible-inventory cannot read it:\n  " + "\n  ".join(errors[-6:]))
+        raise InventoryError(f"{inventory}: Ansible cannot read it:\n  " + "\n  ".join(errors[-6:]))
     parsed: dict[str, Any] = json.loads(run.stdout)
     return parsed

@@ -7,7 +7,7 @@ import subprocess
 import tarfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import IO
 from zmqfleet import ROLES
 from zmqfleet.atomic import replacing
 from zmqfleet.fleet.model import BUILD, BUILD_VARIABLES, OPT, Fleet, FleetError, Service
+from zmqfleet.gosources import inputs
 from zmqfleet.locking import WORKING
 from zmqfleet.remote import TOO_MUCH, bounded
 from zmqfleet.resources import Actual
@@ -23,6 +24,8 @@ from zmqfleet.resources import Actual
 _ID = 16  # hexadecimal digits
 _MOST = 512 * 1024 * 1024  # bytes of an artefact
 _SILENT_SECONDS = 60
+
+_Files = Mapping[str, tuple[bool, bytes]]  # by path: whether it is executable, and what it holds
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,8 @@ class Release:
     declared: str | None = None
     archive: Archive | None = None
     package: str = "."
+    tags: str = ""  # with commas between them
+    ldflags: str = ""
     builders: tuple[str, ...] = ()
     url: str | None = None
 
@@ -112,21 +117,27 @@ def _release(fleet: Fleet, service: Service) -> Release:
     assert service.build  # validated
     assert fleet.builder
     source = service.build["source"]
-    archive: Archive = fleet.once(f"archive {source}", lambda: _archive(fleet.project / source))
-    package = service.build.get("package", ".")
+    package, ldflags = service.build.get("package", "."), service.build.get("ldflags", "")
+    tags = ",".join(service.build.get("tags", []))
+    # what none of its programs is built from, such as tests, makes nothing new
+    programs: dict[str, _Files] = fleet.once(f"programs {source}", lambda: _programs(fleet, source))
+    archive: Archive = fleet.once(f"archive {source}", lambda: _archive(programs))
     variables = fleet.hosts[fleet.builder].variables
     recipe = (ROLES / "zmq_build" / "files" / "zmq-build").read_bytes()
     settings = {name: value for name, value in sorted(variables.items()) if name in BUILD_VARIABLES}
     # another build host has another compiler and other libraries, and so makes other bytes of the same sources
     builders = tuple(host for host in (fleet.builder, fleet.verifier) if host)
-    inputs = [archive.data, recipe, package.encode(), repr(settings).encode(), " ".join(builders).encode()]
-    digest = hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in inputs)).hexdigest()
+    how = [package, tags, ldflags, repr(settings), " ".join(builders)]
+    parts = [_tar(programs[package]), recipe, *(one.encode() for one in how)]
+    digest = hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
     return Release(
         service.name,
         digest[:_ID],
         _stored(fleet, service, digest),
         archive=archive,
         package=package,
+        tags=tags,
+        ldflags=ldflags,
         builders=builders,
     )
 
@@ -135,19 +146,34 @@ def _stored(fleet: Fleet, service: Service, digest: str) -> Path:
     return fleet.state / "artifacts" / service.name / digest[:_ID] / service.name
 
 
-def _archive(source: Path) -> Archive:
-    """A tar archive of a source directory that depends on nothing but names, contents and exec bits."""
+def _programs(fleet: Fleet, source: str) -> dict[str, _Files]:
+    """What each program of a module that is a service's is built from."""
+    directory = fleet.project / source
+    files = {
+        str(path.relative_to(directory)): (bool(path.stat().st_mode & 0o100), path.read_bytes())
+        for path in directory.rglob("*")
+        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(directory).parts)
+    }
+    contents = {name: data for name, (_, data) in files.items()}
+    builds = [service.build for service in fleet.services.values() if service.build]
+    packages = {build.get("package", ".") for build in builds if build["source"] == source}
+    return {package: {name: files[name] for name in inputs(contents, package)} for package in packages}
+
+
+def _archive(programs: Mapping[str, _Files]) -> Archive:
+    data = _tar({name: file for files in programs.values() for name, file in files.items()})
+    return Archive(hashlib.sha256(data).hexdigest()[:_ID], data)
+
+
+def _tar(files: _Files) -> bytes:
+    """A tar archive that depends on nothing but names, contents and exec bits."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
-        for path in sorted(source.rglob("*")):
-            if path.is_file() and not any(part.startswith(".") for part in path.relative_to(source).parts):
-                info = tarfile.TarInfo(str(path.relative_to(source)))
-                info.size = path.stat().st_size
-                info.mode = 0o755 if path.stat().st_mode & 0o100 else 0o644
-                with path.open("rb") as file:
-                    archive.addfile(info, file)
-    data = buffer.getvalue()
-    return Archive(hashlib.sha256(data).hexdigest()[:_ID], data)
+        for name, (is_executable, data) in sorted(files.items()):
+            info = tarfile.TarInfo(name)
+            info.size, info.mode = len(data), 0o755 if is_executable else 0o644
+            archive.addfile(info, io.BytesIO(data))
+    return buffer.getvalue()
 
 
 def learn(fleet: Fleet, host: str, actual: Actual) -> None:

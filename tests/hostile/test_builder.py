@@ -88,7 +88,7 @@ def tricked(builder: Lab, trick: str) -> str:
     assert one.archive
     builder.sh("builder1", "install -m 755 /dev/stdin /usr/local/sbin/go", FALSE_GO.replace("TRICK", trick))
     build = shlex.join(
-        ("/usr/local/lib/zmqfleet/zmq-build", "quotes", "tricked", one.archive.name, one.package)
+        ("/usr/local/lib/zmqfleet/zmq-build", "quotes", "tricked", one.archive.name, one.package, "", "")
     )
     return builder.sh("builder1", f"timeout 300 {build} 2>&1; echo status $?")
 

@@ -65,17 +65,20 @@ def test_process_has_its_user_and_no_privilege(host: Host, service: Service) -> 
     assert status["Seccomp"] == "2", "no seccomp filter"
 
 
-def test_process_may_open_as_many_files_as_declared(host: Host, service: Service) -> None:
-    declared, found = service.limits["nofile"], _open_files(host, _main_pid(host, service))
+def test_process_may_open_as_many_files_as_declared(
+    host: Host, hostname: str, fleet: Fleet, service: Service
+) -> None:
+    wanted = fleet.instance(hostname, service).limits["nofile"]
+    found = _open_files(host, _main_pid(host, service))
     # In a container without CAP_SYS_RESOURCE systemd cannot go beyond its own limit, and says nothing of it.
     init = _proc(host, 1)
     most = max(_open_files(host, 1))
-    if not int(init["CapEff"], 16) & _CAP_SYS_RESOURCE and most < declared:
+    if not int(init["CapEff"], 16) & _CAP_SYS_RESOURCE and most < wanted:
         assert found == (most, most)
         pytest.xfail(
-            f"this host's systemd may not give a process more than {most} open files ({declared} declared)"
+            f"this host's systemd may not give a process more than {most} open files ({wanted} declared)"
         )
-    assert found == (declared, declared)
+    assert found == (wanted, wanted)
 
 
 def test_process_runs_the_declared_release(host: Host, fleet: Fleet, service: Service) -> None:

@@ -1,6 +1,5 @@
 """Programs that know little of zmqfleet, the example pipeline: no sd_notify, no endpoints, arguments, a state; zmq4."""
 
-import copy
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,14 +7,11 @@ from typing import Any
 
 import pytest
 import yaml
-from labs import ENGINES, ROOT, Lab, project, variables
+from labs import ENGINES, Lab, pipeline, project, variables
 
 ODD = 'a "b" \\ $HOME ${HOME} %n; exit'  # what systemd or a shell would make something else of
 DONE = "/var/lib/zmqfleet-state/worker/done"
-PIPELINE = next(
-    yaml.safe_load(block.partition("```")[0])["zmq_services"]
-    for block in (ROOT / "examples" / "pipeline" / "README.md").read_text().split("```yaml\n")[1:]
-)
+PIPELINE = pipeline()
 
 both_engines = pytest.mark.parametrize("engine", ENGINES)
 
@@ -40,7 +36,7 @@ def declared(
     lab: Lab, team: Path, feeder: dict[str, Any] | None = None, worker: dict[str, Any] | None = None
 ) -> Lab:
     """The lab with the pipeline, some of whose keys are others."""
-    services = copy.deepcopy(PIPELINE)
+    services = pipeline()
     for service, other in zip(services, (feeder or {}, worker or {}), strict=True):
         service.update(other)
     everything = variables()

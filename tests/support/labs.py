@@ -78,10 +78,11 @@ def run(*command: str, cwd: Path = ROOT, **environment: str) -> Run:
 
 @dataclass(frozen=True)
 class Lab:
-    """A lab of the tests' own; its hosts are given the variables of `project`."""
+    """A lab of the tests' own; its hosts are given the variables of `project`, by commands that are run in `cwd`."""
 
     name: str
     project: Path = ROOT
+    cwd: Path = ROOT
     first: Run | None = None  # the run that provisioned it from blank
 
     @property
@@ -100,13 +101,20 @@ class Lab:
         return load(self.project, self.inventory)
 
     def of(self, project: Path) -> "Lab":
-        """The same hosts, with the variables of another project."""
+        """The same hosts, with the variables of another project, and the playbook and deploy of this one."""
         return Lab(self.name, project)
 
-    def run(self, *command: str, cwd: Path = ROOT, **environment: str) -> Run:
-        """A command, started in the root of this checkout, whatever the project, that is about this lab."""
+    def at(self, project: Path) -> "Lab":
+        """The same hosts, as a team has them that works in a repository of its own."""
+        for name in ("ansible.cfg", "config.py", "deploy.py", "inventory", "site.yml"):
+            shutil.copy(ROOT / name, project)
+        (project / "ansible_collections").symlink_to(ROOT / "ansible_collections")
+        return Lab(self.name, project, project)
+
+    def run(self, *command: str, cwd: Path | None = None, **environment: str) -> Run:
+        """A command that is about this lab."""
         about = {"ZMQFLEET_PROJECT": str(self.project), "ZMQFLEET_INVENTORY": str(self.inventory)}
-        return run(*command, cwd=cwd, **{**about, **environment})
+        return run(*command, cwd=cwd or self.cwd, **{**about, **environment})
 
     def engine(self, engine: str, *options: str, playbook: Path | str = "site.yml") -> Run:
         """A run of an engine, however it ends."""
@@ -187,6 +195,13 @@ def playbook(path: Path, *before: dict[str, Any], **keywords: Any) -> Path:
 def variables() -> dict[str, Any]:
     """The variables of this project's fleet, to be changed."""
     found: dict[str, Any] = yaml.safe_load((ROOT / "group_vars" / "all.yml").read_text())
+    return found
+
+
+def pipeline() -> list[dict[str, Any]]:
+    """The services of the example pipeline, as its README declares them, to be changed."""
+    (block,) = (ROOT / "examples" / "pipeline" / "README.md").read_text().split("```yaml\n")[1:]
+    found: list[dict[str, Any]] = yaml.safe_load(block.partition("```")[0])["zmq_services"]
     return found
 
 

@@ -7,6 +7,7 @@ Expectations that come from the code under test could not judge it.
 writes tests/unit/golden/ anew; read the difference (`git diff tests/unit/golden`) before you commit it.
 """
 
+import shlex
 import shutil
 import sys
 import tempfile
@@ -41,7 +42,8 @@ from zmqfleet.resources import (
 GOLDEN = Path(__file__).parent / "golden"
 HOSTS = ("builder1", "broker1", "broker2", "gateway1", "stranger1")
 # texts that are shown whole; of other contents it is enough that they are there
-SHOWN = (".nft", ".service", "/zmqfleet.conf", "/peers", "/environment", "/endpoints.json", ".key", "/go.env")
+SHOWN = (".nft", ".service", "/zmqfleet.conf", "/peers", "/environment", "/endpoints.json", ".key", "/go.env",
+         "/worker.yml", "/literal", "/credentials/password")  # fmt: skip
 # written in every way that an environment file must quote
 ENV = {"REGION": 'eu-1 "north" $HOME `id` \\ end', "EMPTY": ""}
 # of another shape: no sd_notify, nothing that it binds; arguments written in every way that a unit must quote
@@ -54,11 +56,19 @@ WORKER = {
     "args": ["--queue", 'a "b" \\ $HOME ${HOME} %n', "", "; exit"],
     "state": True,
     "connects": ["quotes.ticks"],
+    "files": {"worker.yml": "worker.yml.j2", "literal": "literal"},
+    "credentials": {"password": "{{ inventory_hostname }}-secret"},
+    "unit": {
+        "Service": {"CPUQuota": "200%", "Nice": 5},
+        "Unit": {"Description": "of {{ inventory_hostname }}"},
+    },
 }
 
 
 def team(project: Project) -> Fleet:
     """Two brokers, a gateway with services of two shapes, a builder, a stranger; all public keys are known."""
+    (project.root / "worker.yml.j2").write_text("host: {{ inventory_hostname }}\n")
+    (project.root / "literal").write_text("{{ .Name }}\n")
     project.write(
         zmq_services=[{**SERVICE, "env": ENV, "limits": {"nofile": 4096, "memory": 256}}, CLIENT, WORKER],
         zmq_service_releases_kept=2,
@@ -120,7 +130,7 @@ def _lines(one: Resource, found: Fleet) -> list[str]:
         case Step(name, check, command):
             about = [
                 f"check: {check}",
-                f"command: {' '.join(command)}",
+                f"command: {shlex.join(command)}",
                 f"after: {', '.join(one.after)}",
             ]
             return [f"step {name}", *(f"  {line}" for line in about)]

@@ -259,9 +259,9 @@ def test_many_problems_are_told_in_twenty_lines(project: Project) -> None:
 
 
 def test_every_text_has_a_grammar_or_choices() -> None:
-    """But for what is any text: a service's arguments, the values of its environment and of go.env, checked against all
-    others."""
-    free = {"golang_env.=", "zmq_services.args", "zmq_services.env.="}
+    """But for what is any text: a service's arguments, its linker's flags, the values of its environment and of go.env,
+    checked against all others."""
+    free = {"golang_env.=", "zmq_services.args", "zmq_services.build.ldflags", "zmq_services.env.="}
 
     def texts(path: str, spec: Variables) -> Iterator[str]:
         if spec.get("options"):

@@ -1,12 +1,17 @@
-"""Hosts and variables as ansible-inventory reads them, whatever else Ansible is told to do."""
+"""Hosts and variables as Ansible reads and renders them, whatever else it is told to do."""
 
+import json
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
-from team_project import Project
+import yaml
+from team_project import CLIENT, SERVICE, Project
 
+from zmqfleet import fleet
+from zmqfleet.fleet import FleetError
 from zmqfleet.inventory import InventoryError, load
 
 SECRET = "plain-as-day-4711"
@@ -14,7 +19,7 @@ SECRET = "plain-as-day-4711"
 
 @pytest.fixture
 def vaulted(project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
-    """A project with a whole vaulted file of variables, whose password ansible.cfg knows."""
+    """A project with a whole vaulted file of variables, whose password ansible.cfg knows; a service gets one."""
     for name in [name for name in os.environ if name.startswith("ANSIBLE_")]:
         monkeypatch.delenv(name)
     password = tmp_path / "password"
@@ -27,6 +32,7 @@ def vaulted(project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         check=True,
         capture_output=True,
     )
+    project.write(zmq_services=[{**SERVICE, "env": {"REGION": "{{ vault_db_password }}"}}, CLIENT])
     return project
 
 
@@ -34,8 +40,13 @@ def holding(root: Path, text: str) -> list[Path]:
     return [path for path in root.rglob("*") if path.is_file() and text.encode() in path.read_bytes()]
 
 
+def environment(project: Project, host: str = "broker1", **options: Any) -> Any:
+    """What the first service gets on a host."""
+    return load(project.root, project.inventory, **options)[host].variables["zmq_services"][0].get("env")
+
+
 def read(project: Project) -> object:
-    return load(project.root, project.inventory)["broker1"].variables["vault_db_password"]
+    return environment(project)["REGION"]
 
 
 def test_a_vaulted_value_is_read_and_lands_in_no_log_of_the_environment(
@@ -70,3 +81,140 @@ def test_an_error_is_told_without_a_traceback(vaulted: Project, monkeypatch: pyt
         load(vaulted.root, vaulted.inventory)
     assert "no vault secrets" in str(refused.value)
     assert "plugins.py" not in str(refused.value)
+
+
+def test_a_vault_is_opened_with_a_password_that_is_given(vaulted: Project) -> None:
+    (vaulted.root / "ansible.cfg").unlink()
+    found = environment(vaulted, vaults=[("default", b"wrong"), ("other", b"open sesame")])
+    assert found == {"REGION": SECRET}
+
+
+def test_a_single_vaulted_value_is_read(vaulted: Project) -> None:
+    done = subprocess.run(
+        ["ansible-vault", "encrypt_string", "--name", "REGION", SECRET],
+        cwd=vaulted.root,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    entry = yaml.safe_dump([{**SERVICE, "env": {}}]).replace("env: {}", "env:")
+    value = "\n".join(f"    {line}" for line in done.stdout.splitlines())
+    vaulted.variables.write_text("zmq_services:\n" + entry.replace("  env:", f"  env:\n{value}"))
+    assert read(vaulted) == SECRET
+
+
+def rendered(project: Project, **variables: str) -> Any:
+    """The environment of the first service on broker1, if it is to be this."""
+    project.write(rack="r1", zmq_services=[{**SERVICE, "env": variables}, CLIENT])
+    return environment(project)
+
+
+def test_values_are_rendered_as_ansible_renders_them(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEAM", "blue")
+    (project.root / "files").mkdir()
+    (project.root / "files" / "motto").write_text("on time\n")
+    declared = {
+        "PLAIN": "{{ rack }}",
+        "FILTER": "{{ rack | upper }}-{{ 1 + 1 }}",
+        "NUMBER": "{{ 40 + 2 }}",
+        "DEFAULT": "{{ shelf | default('none') }}",
+        "OMITTED": "{{ shelf | default(omit) }}",
+        "WHO": "{{ inventory_hostname }} of {{ groups.brokers | join(' ') }}",
+        "OTHER": "{{ hostvars['gateway1'].ansible_host }}",
+        "ENV": "{{ lookup('env', 'TEAM') }}",
+        "FILE": "{{ lookup('file', 'motto') }}",
+        "ROLE": "{{ zmq_build_hosts }}",
+        "LITERAL": "{% raw %}{{ .Name }}{% endraw %}",
+    }
+    assert rendered(project, **declared) == {
+        "PLAIN": "r1",
+        "FILTER": "R1-2",
+        "NUMBER": 42,
+        "DEFAULT": "none",
+        "WHO": "broker1 of broker1 broker2",
+        "OTHER": "192.0.2.4",
+        "ENV": "blue",
+        "FILE": "on time",
+        "ROLE": "builders",
+        "LITERAL": "{{ .Name }}",
+    }
+    ansible = subprocess.run(
+        [
+            *("ansible", "-i", project.inventory, "broker1", "-e", "zmq_build_hosts=builders"),
+            *("-m", "debug", "-a", "var=zmq_services[0].env"),
+        ],
+        cwd=project.root,
+        env={**os.environ, "ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_NOCOLOR": "1"},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert json.loads(ansible.stdout.partition("=> ")[2])["zmq_services[0].env"] == environment(project)
+
+
+def test_each_host_gets_its_own_and_needs_nothing_for_what_it_does_not_run(project: Project) -> None:
+    (project.root / "group_vars" / "brokers.yml").write_text("rack: '{{ inventory_hostname[-1] }}'\n")
+    project.write(zmq_services=[{**SERVICE, "env": {"REGION": "rack {{ rack }}"}}, CLIENT])
+    found = fleet.load(project.root, project.inventory)
+    quotes = found.services["quotes"]
+    assert {host: found.instance(host, quotes).env for host in ("broker1", "broker2")} == {
+        "broker1": {"REGION": "rack 1"},
+        "broker2": {"REGION": "rack 2"},
+    }
+    assert environment(project, "gateway1") is None
+
+
+def test_the_address_of_a_host_is_rendered(project: Project) -> None:
+    hosts = yaml.safe_load(project.hosts.read_text())
+    hosts["all"]["children"]["brokers"]["hosts"]["broker1"] = {"ansible_host": "192.0.{{ net }}.9", "net": 2}
+    project.hosts.write_text(yaml.safe_dump(hosts))
+    assert load(project.root, project.inventory)["broker1"].address == "192.0.2.9"
+
+
+def refusal(project: Project, services: list[Any]) -> list[str]:
+    project.write(zmq_services=services)
+    with pytest.raises(FleetError) as refused:
+        fleet.load(project.root, project.inventory)
+    return str(refused.value).splitlines()
+
+
+def test_all_that_is_undefined_is_named_with_file_and_key(project: Project) -> None:
+    env = {"REGION": "{{ nowhere }}", "ZONE": "{{ rack.none }}", "GOOD": "{{ 1 }}"}
+    about = "variables come from the inventory, group_vars and host_vars (facts and plays are not read)"
+    assert refusal(project, [{**SERVICE, "env": env}, {**CLIENT, "args": ["{{ nowhere }}"]}]) == [
+        f"{project.variables}: zmq_services[0].env.REGION: 'nowhere' is undefined: {about}, for broker1 and 1 more",
+        f"{project.variables}: zmq_services[0].env.ZONE: 'rack' is undefined: {about}, for broker1 and 1 more",
+        f"{project.variables}: zmq_services[1].args[0]: 'nowhere' is undefined: {about}, for gateway1",
+    ]
+
+
+def test_a_filter_that_fails_does_not_tell_the_value(vaulted: Project) -> None:
+    failing = {**SERVICE, "env": {"REGION": "{{ vault_db_password | from_json }}"}}
+    (line,) = refusal(vaulted, [failing, CLIENT])
+    assert "zmq_services[0].env.REGION: cannot be rendered" in line
+    assert SECRET not in line
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        ({"hosts": "{{ 'brokers' if inventory_hostname == 'broker1' else 'gateways' }}"}, "hosts"),
+        ({"start_timeout": "{{ 9 if inventory_hostname == 'broker1' else 8 }}"}, "start_timeout"),
+    ],
+)
+def test_what_describes_the_fleet_is_the_same_everywhere(
+    project: Project, change: dict[str, Any], key: str
+) -> None:
+    lines = refusal(project, [{**SERVICE, **change}, CLIENT])
+    assert any(f"zmq_services[0].{key}: differs between broker1 and " in line for line in lines)
+
+
+def test_what_is_wrong_on_one_host_alone_is_told_with_its_name(project: Project) -> None:
+    wrong = "{{ {} if inventory_hostname == 'broker2' else {'REGION': 'eu'} }}"
+    (line,) = refusal(project, [{**SERVICE, "env": wrong}, CLIENT])
+    assert line == (
+        f"{project.variables}: zmq_services[0].requires_env[0]: 'REGION' has no value: set it in "
+        "zmq_services[0].env, for broker2"
+    )

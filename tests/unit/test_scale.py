@@ -277,7 +277,7 @@ def test_groups_in_a_circle_are_ansibles_error(project: Project) -> None:
     project.hosts.write_text(
         "a: {hosts: {h1: {}}, children: {b: {}}}\nb: {children: {c: {}}}\nc: {children: {a: {}}}\n"
     )
-    with pytest.raises(inventory.InventoryError, match="ansible-inventory cannot read it"):
+    with pytest.raises(inventory.InventoryError, match="Ansible cannot read it"):
         inventory.load(project.root, project.inventory)
 
 

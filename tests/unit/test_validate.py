@@ -210,7 +210,84 @@ SERVICE_FAULTS: dict[str, tuple[Change, str, str]] = {
     ),
     "environment as a list": (put(env=["REGION"]), "zmq_services[0].env", "must be a mapping"),
     "environment of two lines": (put(env={"REGION": "a\nb"}), "zmq_services[0].env.REGION", "one line"),
-    "Jinja in a value": (put(env={"REGION": "{{ x }}"}), "zmq_services[0].env.REGION", "Jinja template"),
+    "Jinja of nothing": (put(env={"REGION": "{{ x }}"}), "zmq_services[0].env.REGION", "'x' is undefined"),
+    "Jinja without an end": (put(env={"REGION": "{{ x"}), "zmq_services[0].env.REGION", "unexpected end"),
+    "file that is not there": (
+        put(files={"a.yml": "files/a.yml.j2"}),
+        "zmq_services[0].files.a.yml",
+        "'files/a.yml.j2': no such file in the project",
+    ),
+    "file outside the project": (
+        put(files={"a": "../secret"}),
+        "zmq_services[0].files.a",
+        "path inside the project",
+    ),
+    "name of a file is a path": (
+        put(files={"../a": "group_vars/all.yml"}),
+        "zmq_services[0].files",
+        "name of a file",
+    ),
+    "credential of ours": (
+        put(credentials={"curve.key_secret": "x"}),
+        "zmq_services[0].credentials",
+        "name of a credential",
+    ),
+    "credential that is a path": (
+        put(credentials={"a/b": "x"}),
+        "zmq_services[0].credentials",
+        "name of a credential",
+    ),
+    "credential that is empty": (put(credentials={"a": ""}), "zmq_services[0].credentials.a", "no text"),
+    "credential with control characters": (
+        put(credentials={"a": "x\x1b[2J"}),
+        "zmq_services[0].credentials.a",
+        "what is given is no text",
+    ),
+    "user in a unit": (
+        put(unit={"Service": {"User": "root"}}),
+        "zmq_services[0].unit.Service.User",
+        "the user is the service's own",
+    ),
+    "arguments in a unit": (
+        put(unit={"Service": {"ExecStart": "/bin/true"}}),
+        "zmq_services[0].unit.Service.ExecStart",
+        "say it in build or artifact, and args",
+    ),
+    "command of root's in a unit": (
+        put(unit={"Service": {"ExecStartPre": "+/bin/true"}}),
+        "zmq_services[0].unit.Service.ExecStartPre",
+        "a command that the service's user runs",
+    ),
+    "command of root's in a unit, after other signs": (
+        put(unit={"Service": {"ExecStopPost": " -@!!/bin/true"}}),
+        "zmq_services[0].unit.Service.ExecStopPost",
+        "a command that the service's user runs",
+    ),
+    "guard taken away": (
+        put(unit={"Service": {"ExecStartPre": ""}}),
+        "zmq_services[0].unit.Service.ExecStartPre",
+        "not empty",
+    ),
+    "directive with a line of its own": (
+        put(unit={"Service": {"Nice=5\nUser": "root"}}),
+        "zmq_services[0].unit.Service",
+        "one line",
+    ),
+    "directive that goes on in the next line": (
+        put(unit={"Service": {"Nice": "5\\"}}),
+        "zmq_services[0].unit.Service.Nice",
+        "no backslash at its end",
+    ),
+    "directive that is true": (
+        put(unit={"Service": {"PrivateNetwork": True}}),
+        "zmq_services[0].unit.Service.PrivateNetwork",
+        "put it in quotes",
+    ),
+    "section of a unit": (
+        put(unit={"Install": {"Alias": "sshd.service"}}),
+        "zmq_services[0].unit.Install",
+        "unknown key 'Install'",
+    ),
     "bind is no address": (endpoint(0, bind="eth0"), "zmq_services[0].endpoints[0].bind", "IP address"),
 }
 

@@ -57,6 +57,8 @@ def _build(one: Release, host: str, tool: str) -> Iterator[Resource]:
         one.id,
         one.archive.name,
         one.package,
+        one.tags,
+        one.ldflags,
         *([before] if before else []),
     )
     yield Step(one.build, check, command)

@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from zmqfleet.capabilities.part import CONFIGURE, INSTALL, RETIRE, START, Part, 
 from zmqfleet.capabilities.zmq_probe import KEYPAIR
 from zmqfleet.fleet.addresses import addresses
 from zmqfleet.fleet.model import ETC, LIB, OPT, Endpoint, Fleet, Identity, Service
+from zmqfleet.inventory import TEMPLATE
 from zmqfleet.releases import release
 from zmqfleet.render import render
 from zmqfleet.resources import (
@@ -29,6 +31,8 @@ from zmqfleet.resources import (
 )
 
 UNIT_START = f"{LIB}/unit-start"  # starts a unit and proves that it runs
+# systemd ignores what it does not understand, and says so
+_VERIFY = 'if systemd-analyze verify --man=no "$0" 2>&1 | grep -F "$1" >&2; then exit 1; fi'
 _UNIT_GUARD = f"{LIB}/unit-guard"  # holds a unit to its peers
 
 
@@ -63,8 +67,20 @@ def _configure(fleet: Fleet, host: str, service: Service) -> Part:
         Directory(f"{service.opt}/releases/{new.id}", released=True),
         File(new.on_host, Artefact(new.artifact, new.sha256), "755", released=True),
         *(_clients(fleet, host, service) if service.serves_curve else ()),
+        *(_verified(fleet, host, service) if fleet.instance(host, service).unit else ()),
     )
     return Part("zmq_service", CONFIGURE, resources, service.name)
+
+
+def _verified(fleet: Fleet, host: str, service: Service) -> tuple[Directory, File, Step]:
+    """A unit that a team has changed, as the host's systemd understands it, before it replaces the one that runs."""
+    # the program may not be there yet
+    variables = {**service_variables(fleet, host, service), "command": "/bin/true"}
+    text = render("zmq_service", "service.service.j2", {"_zmq_service": variables})
+    path = f"{service.etc}/unit/{service.name}.service"
+    verify = ("sh", "-c", _VERIFY, path, f"{service.name}.service:")
+    step = Step(f"unit of {service.name}, verified", shlex.join(verify), verify, after=(path,))
+    return Directory(f"{service.etc}/unit"), File(path, Inline.text(text)), step
 
 
 def _key(service: Service) -> Key:
@@ -115,6 +131,7 @@ def _start(fleet: Fleet, host: str, service: Service) -> Part:
     new = release(fleet, service)
     unit_name = f"{service.name}.service"
     kept = f"{service.etc}/.proven"
+    own_directories, own_files = _own_files(fleet, host, service)
     endpoints: Content = (
         _unknown(unknown) if unknown else Inline.text(render("zmq_service", "endpoints.json.j2", variables))
     )
@@ -129,6 +146,7 @@ def _start(fleet: Fleet, host: str, service: Service) -> Part:
             f"/etc/systemd/system/{unit_name}",
             Inline.text(render("zmq_service", "service.service.j2", variables)),
         ),
+        *own_files,
         Link(f"{service.opt}/current", f"releases/{new.id}"),
     )
     paths = tuple(one.path for one in placed)
@@ -151,7 +169,26 @@ def _start(fleet: Fleet, host: str, service: Service) -> Part:
         after=paths,
     )
     # a unit that starts sees to its peers by itself; they come last for one that does not
-    return Part("zmq_service", START, (keep, peers_file, *placed, unit, peers), service.name)
+    resources = (keep, peers_file, *own_directories, *placed, unit, peers)
+    return Part("zmq_service", START, resources, service.name)
+
+
+def _own_files(fleet: Fleet, host: str, service: Service) -> tuple[list[Directory], list[File]]:
+    """What a team gives its service beside the environment: its files and credentials, and their directories."""
+    own, templates = fleet.instance(host, service), fleet.hosts[host].templates
+    directories, files = [], []
+    if own.files:
+        directories.append(Directory(f"{service.etc}/files", "750", group=service.name))
+    for name, path in sorted(own.files.items()):
+        data = templates[path].encode() if path.endswith(TEMPLATE) else (fleet.project / path).read_bytes()
+        files.append(
+            File(f"{service.etc}/files/{name}", Inline(data, secret=True), "640", group=service.name)
+        )
+    if own.credentials:
+        directories.append(Directory(f"{service.etc}/credentials", "700"))
+    for name, value in sorted(own.credentials.items()):
+        files.append(File(f"{service.etc}/credentials/{name}", Inline.text(value, secret=True), "600"))
+    return directories, files
 
 
 def _peers(fleet: Fleet, host: str, service: Service, unit: str) -> tuple[File, Peers]:
@@ -184,15 +221,19 @@ def service_variables(fleet: Fleet, host: str, service: Service) -> dict[str, An
             **({"server_key": fleet.public_key(Identity(peer, other.name))} if endpoint.curve else {}),
         }
 
+    own = fleet.instance(host, service)
     return {
         "name": service.name,
         # exec: as simple, but whether the program can be run at all is known
         "type": "exec" if service.type == "simple" else service.type,
         "start_timeout": service.start_timeout,
-        "command": " ".join((f"{service.opt}/current/{service.name}", *map(_unit_word, service.args))),
+        "command": " ".join((f"{service.opt}/current/{service.name}", *map(_unit_word, own.args))),
         "state": service.state,
-        "env": service.env,
-        "limits": service.limits,
+        "files": bool(own.files),
+        "credentials": sorted(own.credentials),
+        "unit": own.unit,
+        "env": own.env,
+        "limits": own.limits,
         "has_key": fleet.has_key(service),
         "serves_curve": service.serves_curve,
         "endpoints": {

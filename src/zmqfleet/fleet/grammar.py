@@ -17,11 +17,13 @@ from zmqfleet.inventory import read_yaml
 
 @dataclass(frozen=True)
 class Grammar:
-    """What all of a text must match, and that in words; what may hold a password is not shown."""
+    """What all of a text must match, and that in words; what may hold a password is not shown; `lines`: it may have
+    several."""
 
     pattern: str
     words: str
     secret: bool = False
+    lines: bool = False
 
     def problem(self, value: str) -> str:
         """What is wrong with a text; empty if nothing is."""
@@ -76,6 +78,9 @@ _SHARED = {
     "package": Grammar(
         r"[a-z0-9][a-z0-9+.-]{0,99}", "name of a Debian package (lower case, digits, '+', '-' and '.')"
     ),
+    "directive": Grammar(r"[A-Z][A-Za-z0-9]{1,99}", "name of a directive of systemd's, such as CPUQuota"),
+    # one that ends in a backslash would go on in the next line
+    "setting": Grammar(r"(.*[^\\])?", "value of a directive (no backslash at its end)"),
     "environment": Grammar(r"[A-Za-z_][A-Za-z0-9_]{0,199}", "name of an environment variable"),
     "modules": Grammar(r"[!-~]*", "list without blanks"),
     "path": Grammar(rf"\.|(\./)?{_PATH}(/{_PATH})*/?", "path inside the project (relative, without '..')"),

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -80,17 +80,14 @@ class Service:
     name: str
     hosts: str
     endpoints: tuple[Endpoint, ...]
-    build: dict[str, str] | None
+    build: dict[str, Any] | None
     artifact: dict[str, str] | None
     connects: tuple[str, ...]
     requires_env: tuple[str, ...]
-    env: dict[str, str]
-    limits: dict[str, int]
     egress: tuple[str, ...] = ()
     batch: int = 1
     type: str = "notify"
     start_timeout: int = 30  # seconds
-    args: tuple[str, ...] = ()
     state: bool = False
 
     @property
@@ -103,6 +100,10 @@ class Service:
         """Its directory of releases on a host."""
         return f"{OPT}/{self.name}"
 
+    def program(self, release: str) -> str:
+        """The binary of one of its releases on a host."""
+        return f"{self.opt}/releases/{release}/{self.name}"
+
     @property
     def serves_curve(self) -> bool:
         """Whether it binds at least one CURVE endpoint."""
@@ -111,6 +112,30 @@ class Service:
     def endpoint(self, name: str) -> Endpoint:
         """Its endpoint of that name. Raises KeyError."""
         return {endpoint.name: endpoint for endpoint in self.endpoints}[name]
+
+
+@dataclass(frozen=True)
+class Instance:
+    """What of a service may be another on each host that runs it; its fields are those of PER_HOST."""
+
+    args: tuple[str, ...]
+    credentials: dict[str, str]
+    env: dict[str, str]
+    files: dict[str, str]
+    limits: dict[str, int]
+    unit: dict[str, dict[str, str]]
+
+    @property
+    def secrets(self) -> Iterator[str]:
+        """What no output may show: values of `env` and `credentials`, these also line by line."""
+        yield from self.env.values()
+        for value in self.credentials.values():
+            yield value
+            # -----BEGIN … is no secret
+            yield from (line for line in value.splitlines() if not line.startswith("-----"))
+
+
+PER_HOST = tuple(one.name for one in fields(Instance))
 
 
 @dataclass(frozen=True)
@@ -178,6 +203,15 @@ class Fleet:
     def groups(self) -> dict[str, list[str]]:
         """The hosts of every group, sorted."""
         return groups_of(self.hosts)
+
+    def instance(self, host: str, service: Service) -> Instance:
+        """A service as it is on one of its hosts."""
+        entries = self.hosts[host].variables["zmq_services"]
+        # hosts with equal values share one list
+        found: dict[str, Instance] = self.once(
+            f"instances {id(entries)}", lambda: {entry["name"]: instance_from(entry) for entry in entries}
+        )
+        return found[service.name]
 
     def members(self, group: str) -> list[str]:
         """The hosts of a group, sorted."""
@@ -315,7 +349,12 @@ class Fleet:
 
     @cached_property
     def _secrets(self) -> list[str]:
-        values = {value for service in self.services.values() for value in service.env.values()}
+        values = {
+            value
+            for service in self.services.values()
+            for host in self.instances(service)
+            for value in self.instance(host, service).secrets
+        }
         # words that a message is about
         values -= {*self.hosts, *self.groups, *self.services, *(host.address for host in self.hosts.values())}
         long = [one for one in values if len(one) >= _SECRET_LENGTH]
@@ -327,7 +366,7 @@ class Fleet:
 
     def masked(self, text: str) -> str:
         """What a host has printed, or a message that quotes it, as people and logs may see it: without values of `env`
-        and passwords in URLs."""
+        and `credentials`, and passwords in URLs."""
         for secret in self._secrets:
             text = text.replace(secret, "***")
         return _PASSWORD.sub("***", text)
@@ -343,7 +382,6 @@ def _bracketed(address: str) -> str:
 
 def service_from(entry: dict[str, Any]) -> Service:
     """A service from its validated variables."""
-    limits = {"nofile": 65536, "tasks": 4096, **entry.get("limits", {})}
     return Service(
         name=entry["name"],
         hosts=entry["hosts"],
@@ -355,12 +393,42 @@ def service_from(entry: dict[str, Any]) -> Service:
         artifact=entry.get("artifact"),
         connects=tuple(entry.get("connects", [])),
         requires_env=tuple(entry.get("requires_env", [])),
-        env={key: str(value) for key, value in entry.get("env", {}).items()},
-        limits={"max_sockets": min(1023, limits["nofile"]), **limits},
         egress=tuple(entry.get("egress", [])),
         batch=entry.get("rollout", {}).get("batch", 1),
         type=entry.get("type", "notify"),
         start_timeout=entry.get("start_timeout", 30),
-        args=tuple(entry.get("args", [])),
         state=entry.get("state", False),
     )
+
+
+def instance_from(entry: dict[str, Any]) -> Instance:
+    """What is a host's own in the validated variables of a service."""
+    limits = {"nofile": 65536, "tasks": 4096, **entry.get("limits", {})}
+    return Instance(
+        args=tuple(entry.get("args", [])),
+        credentials=_texts(entry.get("credentials", {})),
+        env=_texts(entry.get("env", {})),
+        files=dict(entry.get("files", {})),
+        limits={"max_sockets": min(1023, limits["nofile"]), **limits},
+        unit={section: _texts(directives) for section, directives in entry.get("unit", {}).items()},
+    )
+
+
+def _texts(values: dict[str, Any]) -> dict[str, str]:
+    return {key: str(value) for key, value in values.items()}
+
+
+def without_others(services: Any, groups: Iterable[str]) -> Any:
+    """zmq_services as it concerns a host in these groups: without what services that it does not run are elsewhere.
+    What is no list of services stays as it is."""
+
+    def runs(entry: Any) -> bool:
+        group = entry.get("hosts") if isinstance(entry, dict) else None
+        return not isinstance(group, str) or "{" in group or group in groups
+
+    if not isinstance(services, list) or all(map(runs, services)):
+        return services
+    return [
+        entry if runs(entry) else {key: value for key, value in entry.items() if key not in PER_HOST}
+        for entry in services
+    ]

@@ -13,23 +13,15 @@ from typing import Any
 from zmqfleet import inventory as inventory_module
 from zmqfleet.fleet.addresses import addresses
 from zmqfleet.fleet.grammar import DNS_NAME, GROUP, HOST, LOGIN, shown
-from zmqfleet.fleet.model import BUILD_VARIABLES, Fleet, FleetError, is_loopback, service_from
+from zmqfleet.fleet.model import BUILD_VARIABLES, PER_HOST, Fleet, FleetError, instance_from, is_loopback
 from zmqfleet.fleet.schema import check, nearest, options
-from zmqfleet.inventory import Host
+from zmqfleet.inventory import CONNECTION, Host, shortened, top_level
 
 _RESERVED = {"probe", "manifest", "root", "daemon", "bin", "sys", "sync", "mail", "backup", "nobody", "sshd", "ssh",
              "cron", "dbus", "nftables", "systemd", "zmq-build", "zmqfleet-firewall"}  # fmt: skip
 _PREFIXES = ("zmq_", "zeromq_", "golang_", "firewall_", "zmqfleet_")
 _LOOKUPS_AT_ONCE = 64
-_MOST_LINES = 20
 
-_CONNECTING = (
-    "ansible_connection",
-    "ansible_host",
-    "ansible_ssh_common_args",
-    "ansible_ssh_private_key_file",
-    "ansible_user",
-)
 # What changes which code a process runs, or whom it takes for another: those that glibc keeps from privileged programs
 # (sysdeps/generic/unsecvars.h) but for what only names directories, and Go's own.
 _UNSAFE_ENV = re.compile(
@@ -62,9 +54,8 @@ def problems(hosts: dict[str, Host], project: Path, inventory: Path, alone: bool
         return []
     where = {**inventory_module.where_set(project, inventory), "inventory": inventory}
     elsewhere = project / "group_vars" / "all.yml"
-    lines = [f"{where.get(re.split(r'[.[]', key)[0], elsewhere)}: {key}: {message}" for key, message in found]
-    more = [f"and {len(lines) - _MOST_LINES + 1} more problems; mend these first"]
-    return lines if len(lines) <= _MOST_LINES else [*lines[: _MOST_LINES - 1], *more]
+    lines = [f"{where.get(top_level(key), elsewhere)}: {key}: {message}" for key, message in found]
+    return shortened(lines)
 
 
 def unresolved(fleet: Fleet) -> list[str]:
@@ -112,12 +103,29 @@ def _variables(hosts: dict[str, Host], alone: bool) -> Iterator[Problem]:
     if "zmq_services" not in first.variables and not alone:
         yield "zmq_services", "is missing; set it for all hosts"
     for host in hosts.values():
-        for name in ("zmq_services", "zmq_build_hosts", "zmq_build_verify"):
+        for name in ("zmq_build_hosts", "zmq_build_verify"):
             if host.variables.get(name) != first.variables.get(name):
-                yield (
-                    name,
-                    f"differs between {first.name} and {host.name}; it describes the fleet, set it for all",
-                )
+                yield name, _differs(first, host)
+        if key := _differing(first.variables.get("zmq_services"), host.variables.get("zmq_services")):
+            yield key, _differs(first, host)
+
+
+def _differing(first: Any, other: Any) -> str:
+    """Which key of zmq_services is another one on another host, though it describes the fleet; empty if none is."""
+    if first is other:
+        return ""
+    lists = isinstance(first, list) and isinstance(other, list) and len(first) == len(other)
+    if not lists or not all(isinstance(entry, dict) for entry in (*first, *other)):
+        return "zmq_services" if first != other else ""
+    for index, (one, its) in enumerate(zip(first, other, strict=True)):
+        for key in sorted({*one, *its} - {*PER_HOST}, key=str):
+            if one.get(key) != its.get(key):
+                return f"zmq_services[{index}].{key}"
+    return ""
+
+
+def _differs(first: Host, other: Host) -> str:
+    return f"differs between {first.name} and {other.name}; it describes the fleet, set it for all"
 
 
 def _names(hosts: dict[str, Host]) -> Iterator[Problem]:
@@ -134,7 +142,8 @@ def _connections(hosts: dict[str, Host]) -> Iterator[Problem]:
     """How a host is reached: by one way, which is nobody else's."""
     reached: dict[str, str] = {}
     for host in hosts.values():
-        if wrong := [name for name in _CONNECTING if not _is_line(host.variables.get(name, ""))]:
+        texts = [name for name in CONNECTION if name not in ("ansible_become", "ansible_port")]
+        if wrong := [name for name in texts if not _is_line(host.variables.get(name, ""))]:
             yield from ((name, f"must be one line of text, for {host.name}") for name in wrong)
             continue
         connection = host.variables.get("ansible_connection", "ssh")
@@ -216,18 +225,12 @@ def _services(hosts: dict[str, Host], project: Path) -> Iterator[Problem]:
                     "zmq_build_hosts",
                     f"unknown or empty group {builders!r}, but {name!r} is built; {nearest(builders, groups)}",
                 )
-        yield from _environment(entry, at)
+        yield from _instances(hosts, index, groups, project)
         for place, one in enumerate(entry.get("egress", [])):
             try:
                 ipaddress.ip_network(one)
             except ValueError as error:
                 yield f"{at}.egress[{place}]", f"{shown(one)} is no IP address or network: {error}"
-        limits = service_from(entry).limits
-        if limits["max_sockets"] > limits["nofile"]:
-            yield (
-                f"{at}.limits.max_sockets",
-                f"{limits['max_sockets']} is above nofile, {limits['nofile']}: each socket takes a descriptor",
-            )
         yield from _endpoints(entry, at, groups)
     yield from _second_builder(hosts, groups, any(entry.get("build") for entry in entries))
     yield from _ports(entries, hosts, groups)
@@ -312,6 +315,85 @@ def _is_program(directory: Path) -> bool:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _instances(
+    hosts: dict[str, Host], index: int, groups: Mapping[str, list[str]], project: Path
+) -> Iterator[Problem]:
+    """What is wrong with a service on hosts that run it; the first one is named, if they are not all alike."""
+    at = f"zmq_services[{index}]"
+    group = next(iter(hosts.values())).variables["zmq_services"][index]["hosts"]
+    # hosts with equal values share one object
+    distinct: dict[int, tuple[str, dict[str, Any]]] = {}
+    for host in groups.get(group, []):
+        entry = hosts[host].variables["zmq_services"][index]
+        distinct.setdefault(id(entry), (host, entry))
+    told: set[Problem] = set()
+    for host, entry in distinct.values():
+        for key, message in (
+            *_environment(entry, at),
+            *_limits(entry, at),
+            *_files(entry, at, project),
+            *_unit(entry, at),
+        ):
+            if (key, message) not in told:
+                yield key, message if len(distinct) == 1 else f"{message}, for {host}"
+            told.add((key, message))
+
+
+def _limits(entry: dict[str, Any], at: str) -> Iterator[Problem]:
+    limits = instance_from(entry).limits
+    if limits["max_sockets"] > limits["nofile"]:
+        yield (
+            f"{at}.limits.max_sockets",
+            f"{limits['max_sockets']} is above nofile, {limits['nofile']}: each socket takes a descriptor",
+        )
+
+
+def _files(entry: dict[str, Any], at: str, project: Path) -> Iterator[Problem]:
+    for name, path in entry.get("files", {}).items():
+        if not (project / path).is_file():
+            yield f"{at}.files.{name}", f"{path!r}: no such file in the project"
+
+
+# What other keys of zmq_services say, or what would undo what a service is protected by.
+_NOT_IN_UNIT = {
+    "DynamicUser": "the user is the service's own",
+    "Environment": "say it in env",
+    "EnvironmentFile": "say it in env",
+    "ExecStart": "say it in build or artifact, and args",
+    "Group": "the group is the service's own",
+    "IPAddressAllow": "say it in connects or egress",
+    "IPAddressDeny": "say it in connects or egress",
+    "LimitNOFILE": "say it in limits.nofile",
+    "LoadCredential": "say it in credentials",
+    "LoadCredentialEncrypted": "say it in credentials",
+    "MemoryMax": "say it in limits.memory",
+    "PermissionsStartOnly": "no command of a unit is run by root",
+    "SetCredential": "say it in credentials",
+    "SetCredentialEncrypted": "say it in credentials",
+    "StateDirectory": "say it in state",
+    "TasksMax": "say it in limits.tasks",
+    "TimeoutStartSec": "say it in start_timeout",
+    "Type": "say it in type",
+    "User": "the user is the service's own",
+}
+
+
+# see "Special executable prefixes" in systemd.service(5)
+_AS_ROOT = re.compile(r"\s*[@:|-]*[+!]")
+
+
+def _unit(entry: dict[str, Any], at: str) -> Iterator[Problem]:
+    for section, directives in entry.get("unit", {}).items():
+        for directive, value in directives.items():
+            if why := _NOT_IN_UNIT.get(directive):
+                yield f"{at}.unit.{section}.{directive}", f"is not said here: {why}"
+            elif directive.startswith("Exec") and (not str(value).strip() or _AS_ROOT.match(str(value))):
+                yield (
+                    f"{at}.unit.{section}.{directive}",
+                    "must be a command that the service's user runs: without '+' and '!', and not empty",
+                )
 
 
 def _environment(entry: dict[str, Any], at: str) -> Iterator[Problem]:

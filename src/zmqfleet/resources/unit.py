@@ -11,7 +11,7 @@ from zmqfleet.resources.stat import parse_stat, stat
 
 _PROPERTIES = (
     "Id,LoadState,UnitFileState,ActiveState,SubState,NeedDaemonReload,FragmentPath,NRestarts,ExecMainStartTimestamp,"
-    "MainPID,ExecMainStatus,Result"
+    "MainPID,ExecMainStatus,Result,DropInPaths"
 )
 # a unit that was started again by systemd within this time (seconds) before the read may be in a loop
 _RESTARTED_LATELY = 30
@@ -26,7 +26,7 @@ class Unit(Resource):
     """A systemd unit, enabled and active; `start` is the command that starts it, or starts it anew, and proves that it
     runs. It is to be started anew if one of `restarted_by`, paths, is newer than its process, if that process runs
     another file than `program`, or if `unproven`, a path, is there: that follows from the host alone, so a run that
-    was killed half-way is made good by the next."""
+    was killed half-way is made good by the next. So it is if one of its drop-ins, which are others', has changed."""
 
     kind: ClassVar[str] = "unit"
     name: str
@@ -57,11 +57,13 @@ class Unit(Resource):
         found = actual.units.get(self.name, {})
         if found.get("ActiveState") != "active":
             return f"is {found.get('ActiveState') or 'missing'}"
-        started = _seconds(found.get("ExecMainStartTimestamp", ""))
+        started = seconds(found.get("ExecMainStartTimestamp", ""))
         for path in self.restarted_by:
             # what is from the future was written before the clock was set right
             if path in actual.paths and float(found["now"]) >= actual.paths[path].changed > started:
                 return f"runs with an earlier {path}"
+        if float(found["now"]) >= float(found.get("dropin", 0)) > started:
+            return "runs with an earlier drop-in"
         if self.program and found.get("exe") != self.program:
             return f"runs {found.get('exe') or 'nothing'}"
         if self.unproven and self.unproven in actual.paths:
@@ -92,7 +94,10 @@ class Unit(Resource):
             f"(systemctl show --timestamp=us+utc -p {_PROPERTIES} {names} 2>/dev/null; echo) | "
             'while IFS= read -r line; do printf "%s\\n" "$line"; case $line in '
             'MainPID=[1-9]*) echo "exe=$(readlink "/proc/${line#MainPID=}/exe")";; '
-            'Id=*) echo "now=$(date +%s.%N)";; esac; done'
+            # those of system.control are properties, which hold as soon as they are set
+            'DropInPaths=*) for one in "/etc/systemd/system/$id.d" ${line#DropInPaths=}; do '
+            'case $one in */system.control/*) ;; *) [ ! -e "$one" ] || stat -c dropin=%.9Z "$one" ;; esac; done;; '
+            'Id=*) id=${line#Id=}; echo "now=$(date +%s.%N)";; esac; done'
         )
 
     @classmethod
@@ -104,7 +109,8 @@ class Unit(Resource):
         block = actual.units.setdefault("", {})
         if line:
             key, value = line.split("=", 1)
-            block[key] = value
+            # of several the latest one counts
+            block[key] = value if key != "dropin" else str(max(float(value), float(block.get(key, 0))))
         else:
             del actual.units[""]
             if "Id" in block:
@@ -113,7 +119,7 @@ class Unit(Resource):
                 actual.units[block["Id"]] = block
 
 
-def _seconds(timestamp: str) -> float:
+def seconds(timestamp: str) -> float:
     """A time of systemd's, `Sat 2026-11-21 13:53:10.123456 UTC`, in seconds; 0 if there is none."""
     try:
         return datetime.strptime(timestamp + "+0000", "%a %Y-%m-%d %H:%M:%S.%f UTC%z").timestamp()

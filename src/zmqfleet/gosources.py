@@ -1,0 +1,47 @@
+"""What of a Go module goes into its programs, found without a Go toolchain: no less than `go list -deps` says."""
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import PurePosixPath
+
+_MODULE = re.compile(rb'^module\s+"?([^\s"]+)', re.MULTILINE)
+_TEXT = re.compile(rb'"([^"\n]*)"|`([^`]*)`')
+_ELSEWHERE = re.compile(rb"\$\{SRCDIR\}|\.\./")
+
+
+def inputs(files: Mapping[str, bytes], package: str) -> set[str]:
+    """Those of a module's files (by their paths in it) that a program's package is built from: its own and those of
+    packages that it imports, without tests. Where that is not to be told from imports alone, as in a workspace or with
+    C code that includes files from other directories, it is all of them."""
+    if any(PurePosixPath(name).name in ("go.mod", "go.work") for name in files if name != "go.mod"):
+        return set(files)
+    declared = _MODULE.search(files["go.mod"])
+    module = declared[1].decode() if declared else ""
+    packages: dict[str, list[str]] = {}
+    for name in files:
+        packages.setdefault(str(PurePosixPath(name).parent), []).append(name)
+    found = {name for name in files if name in ("go.mod", "go.sum") or name.startswith("vendor/")}
+    left, seen = [str(PurePosixPath(package))], set()
+    while left:
+        directory = left.pop()
+        if directory in seen:
+            continue
+        seen.add(directory)
+        own = [name for name in packages.get(directory, []) if not name.endswith("_test.go")]
+        found.update(own)
+        code = [files[name] for name in own if name.endswith(".go")]
+        has_c = any(b'"C"' in text for text in code)
+        if has_c and any(_ELSEWHERE.search(files[name]) for name in own):
+            return set(files)
+        if has_c or any(b"//go:embed" in text for text in code):
+            found.update(name for name in files if directory == "." or name.startswith(f"{directory}/"))
+        left += (one for text in code for one in _imported(text, module) if one in packages)
+    return found
+
+
+def _imported(text: bytes, module: str) -> Iterator[str]:
+    """The directories that the imports of a file may name: any text that begins with the module's path."""
+    for quoted, raw in _TEXT.findall(text):
+        path = PurePosixPath((quoted or raw).decode(errors="replace"))
+        if path.is_relative_to(module):
+            yield str(path.relative_to(module))

@@ -1,0 +1,108 @@
+"""Several programs of one Go module: each is built anew when what it is made of changes, and not otherwise."""
+
+import base64
+import io
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from labs import ENGINES, ROOT, Lab, pipeline, project, variables
+
+from zmqfleet.gosources import inputs
+
+VERSION = """\
+//go:build team
+
+package main
+
+import "log/slog"
+
+var version = "none"
+
+func init() { slog.Info("made", "version", version) }
+"""
+
+
+@pytest.fixture
+def team(lab: Lab, tmp_path: Path) -> Iterator[Lab]:
+    """The lab, which runs the pipeline of a project of its own."""
+    found = declared(lab.of(project(tmp_path / "project")))
+    found.converge("ansible")
+    yield found
+    lab.converge("pyinfra")
+    lab.sh("gateway1", "rm -r /var/lib/zmqfleet-state/worker")
+    assert lab.drift() == set()
+
+
+def declared(lab: Lab, **worker: Any) -> Lab:
+    services = pipeline()
+    services[1]["build"].update(worker)
+    everything = variables()
+    everything["zmq_services"] += services
+    (lab.project / "group_vars" / "all.yml").write_text(yaml.safe_dump(everything))
+    return lab.of(lab.project)
+
+
+def running(lab: Lab) -> dict[str, str]:
+    """Which process of which release runs, by service."""
+    show = "readlink /proc/$(systemctl show -P MainPID {0})/exe; systemctl show -P InvocationID {0}"
+    return {
+        name: lab.sh(host, show.format(name))
+        for name, host in (("feeder", "broker1"), ("worker", "gateway1"))
+    }
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_change_in_one_package_restarts_the_program_that_imports_it(team: Lab, engine: str) -> None:
+    before = running(team)
+    module = team.project / "examples" / "pipeline"
+    (module / "internal" / "settings" / "settings_test.go").write_text("package settings\n")
+    (module / "README.md").write_text("Read me anew.\n")
+    assert team.forecast(engine) == set()
+
+    path = module / "internal" / "allowlist" / "allowlist.go"
+    path.write_text(path.read_text() + f'\nconst Maker = "{engine}"\n')
+    new = declared(team)
+    hosts = {host for host, _ in new.converge(engine)}
+    assert hosts == {"broker1", "broker2", "builder1"}
+    after = running(new)
+    assert {name for name in before if before[name] != after[name]} == {"feeder"}
+    assert new.drift() == set()
+
+
+def test_tags_and_flags_of_the_linker_are_the_teams(team: Lab) -> None:
+    before = running(team)
+    (team.project / "examples" / "pipeline" / "cmd" / "worker" / "version.go").write_text(VERSION)
+    made = declared(team, tags=["team", "other"], ldflags="-X main.version=7.1 -X 'main.spare=a b'")
+    made.converge("pyinfra")
+    assert "made version=7.1" in made.sh("gateway1", "journalctl -u worker -o cat -n 20")
+    after = running(made)
+    assert {name for name in before if before[name] != after[name]} == {"worker"}
+
+
+def test_it_is_what_go_itself_says(lab: Lab) -> None:
+    places = "GOPATH=/var/lib/zmqfleet/caches/go GOCACHE=/var/lib/zmqfleet/caches/build"
+    each = "{{if .Module}}{{if .Module.Main}}{{.Dir}}{{end}}{{end}}"
+    for source, programs in (("quotes", ("quotes", "quotes-client")), ("pipeline", ("feeder", "worker"))):
+        where = ROOT / "examples" / source
+        files = {
+            str(path.relative_to(where)): path.read_bytes() for path in where.rglob("*") if path.is_file()
+        }
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w") as archive:
+            archive.add(where, ".")
+        for program in programs:
+            package = f"./cmd/{program}"
+            list_ = f"env {places} go list -deps -f '{each}' {package} | grep ."
+            said = lab.sh(
+                "builder1",
+                f"rm -rf /tmp/listed; mkdir /tmp/listed; cd /tmp/listed; base64 -d | tar -x; "
+                f"chmod -R a+rX /tmp/listed; runuser -u zmq-build -- {list_}; rm -rf /tmp/listed",
+                base64.b64encode(buffer.getvalue()).decode(),
+            )
+            directories = {str(Path(line).relative_to("/tmp/listed")) for line in said.splitlines()}
+            found = {str(Path(name).parent) for name in inputs(files, package) if name.endswith(".go")}
+            assert found == directories

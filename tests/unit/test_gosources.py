@@ -1,0 +1,80 @@
+"""Which files of a Go module a program is built from."""
+
+import pytest
+
+from zmqfleet.gosources import inputs
+
+MODULE = {
+    "go.mod": b"module example.com/team // ours\n\ngo 1.25\n",
+    "go.sum": b"",
+    "README.md": b"",
+    "cmd/one/main.go": b'package main\n\nimport (\n\t"fmt"\n\tx "example.com/team/internal/a"\n)\n',
+    "cmd/one/main_test.go": b'package main\n\nimport "example.com/team/internal/tested"\n',
+    "cmd/two/main.go": b"package main\n\nimport _ `example.com/team/internal/b`\n",
+    "cmd/two/static/page.html": b"",
+    "internal/a/a.go": b'package a\n\nimport "example.com/team/internal/b/c"; import "example.com/teamwork/d"\n',
+    "internal/a/a_linux.s": b"",
+    "internal/b/b.go": b"package b\n",
+    "internal/b/c/c.go": b"package c\n",
+    "internal/tested/t.go": b"package tested\n",
+    "vendor/modules.txt": b"",
+    "main.go": b'package main\n\nimport "example.com/team"\n',
+}
+ALWAYS = {"go.mod", "go.sum", "vendor/modules.txt"}
+ONE = {*ALWAYS, "cmd/one/main.go", "internal/a/a.go", "internal/a/a_linux.s", "internal/b/c/c.go"}
+TWO = {*ALWAYS, "cmd/two/main.go", "internal/b/b.go"}
+
+
+@pytest.mark.parametrize(
+    ("package", "files"),
+    [
+        ("./cmd/one", ONE),
+        ("./cmd/two", TWO),
+        (".", {*ALWAYS, "main.go", "README.md"}),
+    ],
+)
+def test_its_own_package_and_what_that_imports(package: str, files: set[str]) -> None:
+    assert inputs(MODULE, package) == files
+
+
+def changed(name: str, text: bytes) -> dict[str, bytes]:
+    return {**MODULE, name: text}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"package main\n\n//go:embed static\nvar pages embed.FS\n",
+        b'package main\n\n// #include "static/x.h"\nimport "C"\n',
+    ],
+    ids=["embedded", "C"],
+)
+def test_what_lies_below_a_package_that_may_use_it(text: bytes) -> None:
+    files = inputs(changed("cmd/two/main.go", text), "./cmd/two")
+    assert files == {*ALWAYS, "cmd/two/main.go", "cmd/two/static/page.html"}
+    at_the_root = inputs(changed("main.go", text), ".")
+    assert at_the_root == set(MODULE)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("go.work", b"go 1.25\nuse .\n"),
+        ("internal/b/go.mod", b"module example.com/team/internal/b\n"),
+        ("internal/b/b.go", b'package b\n\n// #include "../x.h"\nimport "C"\n'),
+        ("internal/b/b.go", b'package b\n\n// #cgo CFLAGS: -I${SRCDIR}/include\nimport "C"\n'),
+    ],
+    ids=["workspace", "module in a module", "C of another directory", "directory of C headers"],
+)
+def test_everything_where_imports_do_not_tell(name: str, text: bytes) -> None:
+    module = changed(name, text)
+    assert inputs(module, "./cmd/two") == set(module)
+
+
+def test_packages_that_import_each_other_have_an_end() -> None:
+    module = changed("internal/b/c/c.go", b'package c\n\nimport "example.com/team/internal/a"\n')
+    assert inputs(module, "./cmd/one") == ONE
+
+
+def test_a_module_path_may_be_quoted() -> None:
+    assert inputs(changed("go.mod", b'module "example.com/team"\n'), "./cmd/one") == ONE
