@@ -4,14 +4,26 @@ import json
 import shlex
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 import yaml
 
-from zmqfleet import __version__, default_inventory, default_project, drift, fleet, lab, probe, retire
+from zmqfleet import (
+    __version__,
+    default_inventory,
+    default_project,
+    drift,
+    fleet,
+    lab,
+    operate,
+    probe,
+    retire,
+    status,
+)
 from zmqfleet import project as projects
 from zmqfleet.fleet.validate import unresolved
 from zmqfleet.view import view_of
@@ -54,8 +66,15 @@ def _project(chosen: Path | None) -> Path:
 
 def _fleet(project: Path | None, inventory: Path | None) -> fleet.Fleet:
     where = _project(project)
-    try:
+    with _told():
         return fleet.load(where, inventory.resolve() if inventory else default_inventory(where))
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """What the fleet refuses ends the command, in words."""
+    try:
+        yield
     except fleet.FleetError as error:
         raise _Failure(str(error)) from None
 
@@ -120,10 +139,8 @@ def validate(project: Path | None, inventory: Path | None) -> None:
 def view(host: str, as_json: bool, show_secrets: bool, project: Path | None, inventory: Path | None) -> None:
     """Print what HOST will be: packages, users, files, units, ruleset, peers, expected probe cells."""
     found = _fleet(project, inventory)
-    try:
+    with _told():
         data = view_of(found, host, show_secrets)
-    except fleet.FleetError as error:
-        raise _Failure(str(error)) from None
     if as_json:
         click.echo(json.dumps(data, indent=2))
     else:
@@ -143,12 +160,115 @@ def drift_command(
     One command a host, over ssh, all hosts in parallel. Exit status: 0 nothing, 1 something, 2 could not tell.
     """
     found = _fleet(project, inventory)
-    try:
+    with _told():
         report = drift.look(found, hosts)
-    except fleet.FleetError as error:
-        raise _Failure(str(error)) from None
     click.echo(json.dumps(report.as_json(), indent=2) if as_json else report.as_text())
     sys.exit(report.exit_status)
+
+
+@main.command("status")
+@click.argument("hosts", nargs=-1)
+@click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
+@_PROJECT
+@_INVENTORY
+def status_command(
+    hosts: tuple[str, ...], as_json: bool, project: Path | None, inventory: Path | None
+) -> None:
+    """Say how services are on HOSTS (all of them, or names and groups): state, release, endpoints, key, drift.
+
+    One command a host, over ssh, all hosts in parallel. Exit status: 0 all run as declared, 1 one does not, 2 a host
+    could not be asked.
+    """
+    found = _fleet(project, inventory)
+    with _told():
+        report = status.look(found, hosts)
+    click.echo(json.dumps(report.as_json(), indent=2) if as_json else report.as_text())
+    sys.exit(report.exit_status)
+
+
+_SERVICE = click.argument("service")
+_LINES = click.option(
+    "-n", "--lines", default=50, show_default=True, type=click.IntRange(1), help="How many lines."
+)
+
+
+def _unknown(unknown: Mapping[str, str]) -> None:
+    for host, why in unknown.items():
+        _say(f"{host}: {why}")
+    if unknown:
+        sys.exit(2)
+
+
+@main.command()
+@_SERVICE
+@click.option("-f", "--follow", is_flag=True, help="Go on with each line as it comes, until Ctrl-C.")
+@_LINES
+@_PROJECT
+@_INVENTORY
+def logs(service: str, follow: bool, lines: int, project: Path | None, inventory: Path | None) -> None:
+    """Print the journal of SERVICE, of all its hosts, by time.
+
+    Secrets of the service, as far as they are in `env` and `credentials`, are masked.
+    """
+    found = _fleet(project, inventory)
+    with _told():
+        one = operate.service_of(found, service)
+        if follow:
+            operate.follow_journal(found, one, lines, click.echo)
+            return
+        entries, unknown = operate.journal(found, one, lines)
+    for line in entries:
+        click.echo(line)
+    _unknown(unknown)
+
+
+@main.command()
+@_SERVICE
+@_PROJECT
+@_INVENTORY
+def restart(service: str, project: Path | None, inventory: Path | None) -> None:
+    """Start SERVICE anew on one host after the other, each proven to run before the next.
+
+    What it runs with stays as it is on the host. Exit status: 0 all run, 2 one does not; later hosts are not touched.
+    """
+    found = _fleet(project, inventory)
+    with _told():
+        operate.start_anew(found, operate.service_of(found, service), click.echo)
+
+
+@main.command()
+@_SERVICE
+@click.argument("release", default="")
+@_PROJECT
+@_INVENTORY
+def rollback(service: str, release: str, project: Path | None, inventory: Path | None) -> None:
+    """Have SERVICE run RELEASE (the one before, if none is given) on one host after the other, each proven.
+
+    Only the program is another then: `zmqfleet drift` says what differs from the variables, and the next converge rolls
+    out what they declare. `zmqfleet releases` lists what there is.
+    """
+    found = _fleet(project, inventory)
+    with _told():
+        operate.start_anew(found, operate.service_of(found, service), click.echo, release)
+
+
+@main.command()
+@_SERVICE
+@click.option("--json", "as_json", is_flag=True, help="JSON instead of text.")
+@_PROJECT
+@_INVENTORY
+def releases(service: str, as_json: bool, project: Path | None, inventory: Path | None) -> None:
+    """List the releases of SERVICE on each of its hosts, those that ran last first."""
+    found = _fleet(project, inventory)
+    with _told():
+        entries, unknown = operate.releases(found, operate.service_of(found, service))
+    if as_json:
+        click.echo(json.dumps({"schema": 1, "releases": entries, "unknown": dict(unknown)}, indent=2))
+    for one in [] if as_json else entries:
+        marks = [mark for mark in ("runs", "declared") if one[mark]]
+        click.echo("  ".join((f"{one['host']:<12}", str(one["release"]), ", ".join(marks))).rstrip())
+    _unknown({} if as_json else unknown)
+    sys.exit(2 if unknown else 0)
 
 
 @main.command("retire")
@@ -161,10 +281,8 @@ def retire_command(host: str, project: Path | None, inventory: Path | None) -> N
     Packages, the Go toolchain and the services' own state stay. The others forget its keys when they are converged.
     """
     found = _fleet(project, inventory)
-    try:
+    with _told():
         retire.retire(found, host, click.echo)
-    except fleet.FleetError as error:
-        raise _Failure(str(error)) from None
     click.echo(f"{host}: empty; take it out of {found.inventory}, then converge the others")
 
 

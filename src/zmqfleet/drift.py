@@ -54,10 +54,19 @@ class Report:
         )
 
 
-def look(fleet: Fleet, names: Sequence[str] = ()) -> Report:
-    """Reads hosts, given by name or group (all of them by default), and compares.
+@dataclass(frozen=True)
+class Seen:
+    """Hosts that were read, each with its plan; of others why they could not be; and what people should know."""
 
-    Raises FleetError if a name is neither. A host that cannot be asked is no error: the report says so.
+    runs: Mapping[str, HostRun]
+    unknown: Mapping[str, str]
+    warnings: Sequence[str]
+
+
+def read(fleet: Fleet, names: Sequence[str] = ()) -> Seen:
+    """Reads hosts, given by name or group (all of them by default); one command a host, all at once.
+
+    Raises FleetError if a name is neither. A host that cannot be asked is no error.
     """
     for name in names:
         if name not in fleet.hosts and name not in fleet.groups:
@@ -71,18 +80,25 @@ def look(fleet: Fleet, names: Sequence[str] = ()) -> Report:
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         found = pool.map(lambda run: _read(run, warnings), runs.values())
         unknown = {host: why for host, why in found if why}
+    known = {host: run for host, run in runs.items() if host not in unknown}
+    for run in known.values():
+        # all have been read now, so that each knows the keys of the others
+        for _ in run.look_again():
+            raise AssertionError("nothing was placed")
+    return Seen(known, unknown, sorted(warnings))
+
+
+def look(fleet: Fleet, names: Sequence[str] = ()) -> Report:
+    """Reads hosts as `read` does, and compares. Raises FleetError."""
+    seen = read(fleet, names)
     changes, refused = {}, {}
-    for host, run in runs.items():
-        if host not in unknown:
-            # all have been read now, so that each knows the keys of the others
-            for _ in run.look_again():
-                raise AssertionError("nothing was placed")
-            changes[host] = run.plan.forecast
-            if run.plan.refusals:
-                refused[host] = f"cannot be converged: {'; '.join(run.plan.refusals)}"
-            elif run.plan.undecided:
-                refused[host] = "; ".join(run.plan.undecided)
-    return Report(changes, {**unknown, **refused}, sorted(warnings))
+    for host, run in seen.runs.items():
+        changes[host] = run.plan.forecast
+        if run.plan.refusals:
+            refused[host] = f"cannot be converged: {'; '.join(run.plan.refusals)}"
+        elif run.plan.undecided:
+            refused[host] = "; ".join(run.plan.undecided)
+    return Report(changes, {**seen.unknown, **refused}, seen.warnings)
 
 
 def _read(run: HostRun, warnings: list[str]) -> tuple[str, str]:

@@ -1,0 +1,202 @@
+"""What operators do with services that run: status, logs, restart, rollback, releases."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from labs import Lab, project
+
+from zmqfleet.releases import release
+
+BROKERS = ("broker1", "broker2")
+
+
+def invocations(lab: Lab) -> dict[str, str]:
+    return {host: lab.sh(host, "systemctl show -P InvocationID quotes") for host in BROKERS}
+
+
+def rows(lab: Lab, *hosts: str) -> tuple[int, dict[tuple[str, str], dict[str, object]]]:
+    done = lab.run("zmqfleet", "status", "--json", *hosts)
+    found = json.loads(done.stdout)["services"]
+    return done.status, {(row["service"], row["host"]): row for row in found}
+
+
+def test_status_tells_how_each_service_is_on_each_host(lab: Lab) -> None:
+    status, found = rows(lab)
+    assert status == 0
+    assert set(found) == {("quotes", "broker1"), ("quotes", "broker2"), ("quotes-client", "gateway1")}
+    row = found["quotes", "broker1"]
+    declared = release(lab.fleet, lab.fleet.services["quotes"]).id
+    assert (row["state"], row["release"], row["declared"], row["drift"]) == (
+        "active",
+        declared,
+        declared,
+        False,
+    )
+    assert row["endpoints"] == {"orders": True, "ticks": True, "health": True}
+    started = lab.sh("broker1", 'date +%s -d "$(systemctl show -P ExecMainStartTimestamp quotes)"')
+    assert abs(row["since"] - int(started)) < 2
+    made = lab.sh("broker1", "echo $(($(date +%s) - $(stat -c %Z /etc/zmqfleet/quotes/curve.key_secret)))")
+    assert abs(row["key_age"] - int(made)) < 5
+
+    lab.sh("broker1", "systemctl stop quotes")
+    try:
+        status, found = rows(lab)
+        assert status == 1
+        row = found["quotes", "broker1"]
+        assert (row["state"], row["since"], row["drift"]) == ("inactive", None, True)
+        assert row["endpoints"] == {"orders": False, "ticks": False, "health": False}
+        table = lab.run("zmqfleet", "status", "brokers")
+        assert table.status == 1
+        head, first, second = table.stdout.splitlines()
+        assert head.split() == ["SERVICE", "HOST", "STATE", "FOR", "RELEASE", "ENDPOINTS", "KEY", "DRIFT"]
+        assert first.split()[:4] == ["quotes", "broker1", "inactive", "-"]
+        assert "silent: orders, ticks, health" in first
+        assert second.split()[:3] == ["quotes", "broker2", "active"]
+        assert second.endswith("no")
+    finally:
+        lab.sh("broker1", "systemctl start quotes")
+
+
+def test_status_tells_whom_it_could_not_ask(lab: Lab) -> None:
+    with lab.down("broker1"):
+        done = lab.run("zmqfleet", "status", "brokers")
+    assert done.status == 2
+    assert [line.split(":")[0].split()[0] for line in done.stdout.splitlines()] == [
+        "SERVICE",
+        "quotes",
+        "broker1",
+    ]
+    assert lab.run("zmqfleet", "status", "brokrs").status == 2
+    assert "did you mean 'brokers'?" in lab.run("zmqfleet", "status", "brokrs").stderr
+
+
+def test_restart_takes_one_host_after_the_other(lab: Lab) -> None:
+    before = invocations(lab)
+    client = lab.sh("gateway1", "systemctl show -P InvocationID quotes-client")
+    done = lab.run("zmqfleet", "restart", "quotes").must_succeed()
+    assert done.stdout.splitlines() == [f"{host}: unit quotes.service: started anew" for host in BROKERS]
+    after = invocations(lab)
+    assert all(before[host] != after[host] for host in BROKERS)
+    assert lab.sh("gateway1", "systemctl show -P InvocationID quotes-client") == client
+    assert lab.drift() == set()
+    assert lab.sh("broker1", "ls /run/zmqfleet.lock 2>/dev/null; true") == ""
+
+    failed = lab.run("zmqfleet", "restart", "quots")
+    assert failed.status == 2
+    assert "no service 'quots'; did you mean 'quotes'?" in failed.stderr
+
+
+@pytest.fixture
+def failing(lab: Lab) -> Iterator[None]:
+    """quotes of broker1 cannot be started any more."""
+    directory = "/run/systemd/system/quotes.service.d"
+    lab.sh(
+        "broker1",
+        f"mkdir -p {directory}; printf '[Service]\\nExecStartPre=/bin/false\\n' >{directory}/50-fails.conf",
+    )
+    yield
+    lab.sh("broker1", f"rm -r {directory}; systemctl daemon-reload")
+    lab.converge("pyinfra")
+    assert lab.drift() == set()
+
+
+@pytest.mark.usefixtures("failing")
+def test_a_restart_that_fails_touches_no_other_host(lab: Lab) -> None:
+    before = invocations(lab)
+    failed = lab.run("zmqfleet", "restart", "quotes")
+    assert failed.status == 2
+    assert "zmqfleet: broker1: " in failed.stderr
+    assert "not touched: broker2" in failed.stderr
+    assert invocations(lab)["broker2"] == before["broker2"]
+
+
+@pytest.fixture
+def changed(lab: Lab, tmp_path: Path) -> Iterator[Lab]:
+    """The lab, with quotes of a changed source, which are rolled out."""
+    found = lab.of(project(tmp_path / "project"))
+    main = found.project / "examples" / "quotes" / "cmd" / "quotes" / "main.go"
+    main.write_text(main.read_text().replace("func main() {", 'func main() {\n\tprintln("the newer one")', 1))
+    found.converge("pyinfra")
+    yield found
+    lab.converge("pyinfra")
+    assert lab.drift() == set()
+
+
+def listed(lab: Lab) -> list[list[str]]:
+    return [line.split(maxsplit=2) for line in lab.run("zmqfleet", "releases", "quotes").stdout.splitlines()]
+
+
+def test_a_release_goes_back_and_comes_again(lab: Lab, changed: Lab) -> None:
+    old, new = (release(one.fleet, one.fleet.services["quotes"]).id for one in (lab, changed))
+    assert ["broker1", new, "runs, declared"] in listed(changed)
+    assert ["broker2", old] in listed(changed)
+    client = lab.sh("gateway1", "systemctl show -P InvocationID quotes-client")
+
+    refused = changed.run("zmqfleet", "rollback", "quotes", "0123456789abcdef")
+    assert refused.status == 2
+    assert f"broker1: quotes has no release 0123456789abcdef here; there are: {old}" in refused.stderr
+    assert "not touched: broker2" in refused.stderr
+
+    done = changed.run("zmqfleet", "rollback", "quotes").must_succeed()
+    assert done.stdout.splitlines() == [
+        line
+        for host in BROKERS
+        for line in (
+            f"{host}: link /opt/zmqfleet/quotes/current: releases/{old}",
+            f"{host}: unit quotes.service: started anew",
+        )
+    ]
+    for host in BROKERS:
+        exe = f"/opt/zmqfleet/quotes/releases/{old}/quotes"
+        assert changed.sh(host, "readlink /proc/$(systemctl show -P MainPID quotes)/exe") == f"{exe}\n"
+    assert ["broker1", old, "runs"] in listed(changed)
+    assert lab.sh("gateway1", "systemctl show -P InvocationID quotes-client") == client
+    said = changed.drift()
+    assert ("broker1", f"link /opt/zmqfleet/quotes/current: leads to releases/{old}") in said
+    assert {host for host, _ in said} == set(BROKERS)
+    assert rows(changed)[1]["quotes", "broker1"]["release"] == old
+
+    again = changed.run("zmqfleet", "rollback", "quotes", old)
+    assert again.status == 2
+    assert f"release {old} of quotes runs already" in again.stderr
+    changed.converge("ansible")
+    assert ["broker1", new, "runs, declared"] in listed(changed)
+    assert changed.drift() == set()
+
+
+def test_the_journals_of_all_hosts_are_one(lab: Lab) -> None:
+    lab.run("zmqfleet", "restart", "quotes").must_succeed()
+    lines = lab.run("zmqfleet", "logs", "quotes", "-n", "400").must_succeed().stdout.splitlines()
+    times = [line.split()[1] for line in lines]
+    assert times == sorted(times)
+    assert {line.split(":")[0] for line in lines} == set(BROKERS)
+    assert len(lab.run("zmqfleet", "logs", "quotes", "-n", "3").stdout.splitlines()) == 3
+
+
+def test_a_journal_is_followed_until_ctrl_c(lab: Lab) -> None:
+    about = {"ZMQFLEET_PROJECT": str(lab.project), "ZMQFLEET_INVENTORY": str(lab.inventory)}
+    process = subprocess.Popen(
+        # whoever runs the tests in the background ignores Ctrl-C
+        ["env", "--default-signal=INT", "zmqfleet", "logs", "-f", "-n", "1", "quotes"],
+        env={**os.environ, **about},
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout
+    seen: set[str] = set()
+    deadline = time.monotonic() + 60
+    lab.run("zmqfleet", "restart", "quotes").must_succeed()
+    while seen != set(BROKERS):
+        assert time.monotonic() < deadline
+        line = process.stdout.readline()
+        if "Started quotes.service" in line:
+            seen.add(line.split(":")[0])
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(20) in (1, 130)
