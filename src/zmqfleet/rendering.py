@@ -134,6 +134,12 @@ def _cause(error: AnsibleError) -> str:
         return f"{about}: variables come from the inventory, group_vars and host_vars (facts and plays are not read)"
     if isinstance(error, AnsibleTemplateSyntaxError):
         return about
+    # of a class that is Ansible's own affair
+    if "undecryptable" in about:
+        return (
+            "is vaulted, and no password that is known here opens it: name one in ansible.cfg (vault_password_file) or "
+            "ANSIBLE_VAULT_PASSWORD_FILE"
+        )
     return "cannot be rendered; `ansible HOST -m debug -a var=…` says why"
 
 

@@ -103,6 +103,24 @@ def test_a_single_vaulted_value_is_read(vaulted: Project) -> None:
     assert read(vaulted) == SECRET
 
 
+@pytest.mark.parametrize("password", ["", "wrong"])
+def test_a_single_vaulted_value_that_nothing_opens_is_named(
+    vaulted: Project, tmp_path: Path, password: str
+) -> None:
+    test_a_single_vaulted_value_is_read(vaulted)
+    (vaulted.root / "group_vars" / "brokers.yml").unlink()
+    (vaulted.root / "ansible.cfg").unlink()
+    if password:
+        (tmp_path / "password").write_text(password)
+        (vaulted.root / "ansible.cfg").write_text(
+            f"[defaults]\nvault_password_file = {tmp_path / 'password'}\n"
+        )
+    with pytest.raises(FleetError) as refused:
+        fleet.load(vaulted.root, vaulted.inventory)
+    (line,) = str(refused.value).splitlines()
+    assert line.startswith(f"{vaulted.variables}: zmq_services[0].env.REGION: is vaulted, and no password")
+
+
 def rendered(project: Project, **variables: str) -> Any:
     """The environment of the first service on broker1, if it is to be this."""
     project.write(rack="r1", zmq_services=[{**SERVICE, "env": variables}, CLIENT])
