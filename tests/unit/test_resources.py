@@ -229,6 +229,11 @@ def test_nothing_differs_where_all_is_as_declared() -> None:
         ("== zmqfleet unit\n", "== zmqfleet unit\ndirectory|700|root|root|1|/etc/q/.proven\n", "quotes.service",
          "was not proven to run"),
         ("now=1795269300.0", "now=1795269200.0\nNRestarts=3\nX=", "quotes.service", ""),
+        # the latest of several counts, unless it is from the future
+        ("Result=success", "dropin=1.0\ndropin=1795269190.600000000\ndropin=2.0", "quotes.service",
+         "runs with an earlier drop-in"),
+        ("Result=success", "dropin=1795269190.400000000", "quotes.service", ""),
+        ("Result=success", "dropin=1795269400.000000000", "quotes.service", ""),
     ],
 )  # fmt: skip
 def test_what_differs_is_said_and_nothing_else(old: str, new: str, name: str, why: str) -> None:
@@ -452,7 +457,9 @@ def test_a_host_that_tells_no_networks_is_not_read(network: str) -> None:
         resources.parse(text.splitlines())
 
 
-@pytest.mark.parametrize(("old", "new"), [("NRestarts=0", "NRestarts=x"), ("now=1795269300.0", "now=x")])
+@pytest.mark.parametrize(("old", "new"), [
+    ("NRestarts=0", "NRestarts=x"), ("now=1795269300.0", "now=x"), ("Result=success", "dropin=x"),
+])  # fmt: skip
 def test_a_host_that_tells_no_numbers_is_not_read(old: str, new: str) -> None:
     with pytest.raises(ReadError, match="cannot read what it printed of unit"):
         resources.parse(AS_DECLARED.replace(old, new).splitlines())
