@@ -25,14 +25,24 @@ except ImportError:  # PyYAML was built without libyaml
 # The variables that say how a host is reached.
 CONNECTION = (
     "ansible_become",
+    "ansible_become_method",
+    "ansible_become_pass",
+    "ansible_become_password",
+    "ansible_become_user",
     "ansible_connection",
     "ansible_host",
+    "ansible_password",
     "ansible_port",
     "ansible_ssh_common_args",
+    "ansible_ssh_pass",
     "ansible_ssh_private_key_file",
     "ansible_user",
 )
 
+
+# Ansible's words: an INI file's values may be text
+TRUE = ("true", "yes", "on", "1", "y", "t")
+FALSE = ("false", "no", "off", "0", "n", "f")
 
 TEMPLATE = ".j2"  # how the path of a file ends that is rendered
 
@@ -63,15 +73,7 @@ class Host:
     @property
     def become(self) -> bool:
         """Whether commands on this host need sudo."""
-        # an INI file's values may be text
-        return str(self.variables.get("ansible_become", False)).lower() in (
-            "true",
-            "yes",
-            "on",
-            "1",
-            "y",
-            "t",
-        )
+        return str(self.variables.get("ansible_become", False)).lower() in TRUE
 
     @property
     def ssh_port(self) -> int:

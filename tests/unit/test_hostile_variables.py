@@ -180,6 +180,27 @@ REFUSED: dict[str, tuple[Set, str, str]] = {
     ),
     "a label too long": (of_host(ansible_host="a" * 64 + ".example.com"), "ansible_host", "no name in DNS"),
     "a port that is none": (of_host(ansible_port="abc"), "ansible_port", "'abc' for broker1: no TCP port"),
+    "become with a doubt": (
+        of_host(ansible_become="maybe"),
+        "ansible_become",
+        "is 'maybe' for broker1: write true or false",
+    ),
+    "another way to root": (
+        of_host(ansible_become_method="su"),
+        "ansible_become_method",
+        "is 'su' for broker1: there is no way but sudo",
+    ),
+    "somebody who is not root": (
+        of_host(ansible_become_user="admin"),
+        "ansible_become_user",
+        "is 'admin' for broker1: there is no way but root",
+    ),
+    "a password for sudo": (
+        of_host(ansible_become_password="hidden"),
+        "ansible_become_password",
+        "is set for broker1, but drift and the probe have no use for it",
+    ),
+    "a password for ssh": (of_host(ansible_ssh_pass="hidden"), "ansible_ssh_pass", "is set for broker1"),
     "a port too high": (of_host(ansible_port=65536), "ansible_port", "'65536' for broker1: no TCP port"),
     "an option as the user": (of_host(ansible_user="-oProxyCommand=x"), "ansible_user", "no name of a user"),
     "a quote too few for ssh": (

@@ -15,7 +15,7 @@ from zmqfleet.fleet.addresses import addresses
 from zmqfleet.fleet.grammar import DNS_NAME, GROUP, HOST, LOGIN, shown
 from zmqfleet.fleet.model import BUILD_VARIABLES, PER_HOST, Fleet, FleetError, instance_from, is_loopback
 from zmqfleet.fleet.schema import check, nearest, options
-from zmqfleet.inventory import CONNECTION, Host, shortened, top_level
+from zmqfleet.inventory import CONNECTION, FALSE, TRUE, Host, shortened, top_level
 
 _RESERVED = {"probe", "manifest", "root", "daemon", "bin", "sys", "sync", "mail", "backup", "nobody", "sshd", "ssh",
              "cron", "dbus", "nftables", "systemd", "zmq-build", "zmqfleet-firewall"}  # fmt: skip
@@ -35,6 +35,8 @@ _SET_BY_SYSTEMD = {
     "WATCHDOG_PID",
     "WATCHDOG_USEC",
 }
+
+_PASSWORDS = ("ansible_become_pass", "ansible_become_password", "ansible_password", "ansible_ssh_pass")
 
 NO_SERVICES = "zmq_services: is missing; set it for all hosts"
 
@@ -142,10 +144,20 @@ def _connections(hosts: dict[str, Host]) -> Iterator[Problem]:
     """How a host is reached: by one way, which is nobody else's."""
     reached: dict[str, str] = {}
     for host in hosts.values():
-        texts = [name for name in CONNECTION if name not in ("ansible_become", "ansible_port")]
+        texts = [name for name in CONNECTION if name not in ("ansible_become", "ansible_port", *_PASSWORDS)]
         if wrong := [name for name in texts if not _is_line(host.variables.get(name, ""))]:
             yield from ((name, f"must be one line of text, for {host.name}") for name in wrong)
             continue
+        become = str(host.variables.get("ansible_become", False))
+        if become.lower() not in (*TRUE, *FALSE):
+            yield "ansible_become", f"is {shown(become)} for {host.name}: write true or false"
+        for name, only in (("ansible_become_method", "sudo"), ("ansible_become_user", "root")):
+            if (value := host.variables.get(name, only)) != only:
+                yield name, f"is {shown(value)} for {host.name}: there is no way but {only}"
+        for name in _PASSWORDS:
+            if host.variables.get(name):
+                why = "drift and the probe have no use for it: use a key, and sudo without a password"
+                yield name, f"is set for {host.name}, but {why}"
         connection = host.variables.get("ansible_connection", "ssh")
         if "ssh" not in connection and connection != "smart":
             yield "ansible_connection", f"is {shown(connection)} for {host.name}: hosts are reached by ssh"
