@@ -89,6 +89,25 @@ def test_a_vault_is_opened_with_a_password_that_is_given(vaulted: Project) -> No
     assert found == {"REGION": SECRET}
 
 
+@pytest.mark.parametrize("option", ["--vault-password-file", "--vault-id"])
+def test_ansible_playbook_hands_on_the_password_that_it_was_given(
+    vaulted: Project, tmp_path: Path, option: str
+) -> None:
+    (vaulted.root / "ansible.cfg").unlink()
+    check = {"zmqfleet.core.converge": {"phase": "check"}}
+    play = {"hosts": "localhost", "connection": "local", "gather_facts": False, "tasks": [check]}
+    (vaulted.root / "check.yml").write_text(yaml.safe_dump([play]))
+    done = subprocess.run(
+        ["ansible-playbook", "-i", vaulted.inventory, option, tmp_path / "password", "check.yml"],
+        cwd=vaulted.root,
+        env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_a_single_vaulted_value_is_read(vaulted: Project) -> None:
     done = subprocess.run(
         ["ansible-vault", "encrypt_string", "--name", "REGION", SECRET],
