@@ -366,6 +366,12 @@ class HostRun:
         yield from self._wait_for_others()
         yield from self.read()
         (part,) = (one for one in self.plan.parts if one.service == service.name and one.phase == START)
+        unit, endpoints = f"/etc/systemd/system/{service.name}.service", f"{service.etc}/endpoints.json"
+        if any(one.resource.name in (unit, endpoints) for one in self.plan.changes(phase=START)):
+            raise HostError(
+                f"{self.host}: the unit or the endpoints of {service.name} are not those that are declared, so that "
+                "nobody could tell whether it runs: converge it first"
+            )
         for one in part.resources:
             if isinstance(one, Step):
                 yield from self._execute(one)
@@ -381,7 +387,9 @@ class HostRun:
                     raise HostError(answer.stderr.strip() or f"{one.name} does not start")
 
     def _release_of(self, service: Service, release: str) -> str:
-        others = [one for one in self.releases(service) if one != self.running(service)]
+        # what is to run, and does not, is none to go back to
+        current = self.plan.actual.links.get(f"{service.opt}/current", "").removeprefix("releases/")
+        others = [one for one in self.releases(service) if one not in (current, self.running(service))]
         if release in others or (not release and others):
             return release or others[0]
         if release and release == self.running(service):

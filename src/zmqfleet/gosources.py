@@ -4,9 +4,10 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 
-_MODULE = re.compile(rb'^module\s+"?([^\s"]+)', re.MULTILINE)
-_TEXT = re.compile(rb'"([^"\n]*)"|`([^`]*)`')
-_ELSEWHERE = re.compile(rb"\$\{SRCDIR\}|\.\./")
+_MODULE = re.compile(rb'^\s*module\s+["`]?([A-Za-z0-9][^\s"`]*)', re.MULTILINE)
+_TEXT = re.compile(rb'"([^"\n]*)"|`([^`\n]*)`')
+_ELSEWHERE = re.compile(rb"\$\{SRCDIR\}|(?<!\.)\.\.(?!\.)")
+_C = re.compile(rb'["`]C["`]')
 
 
 def inputs(files: Mapping[str, bytes], package: str) -> set[str]:
@@ -15,8 +16,9 @@ def inputs(files: Mapping[str, bytes], package: str) -> set[str]:
     C code that includes files from other directories, it is all of them."""
     if any(PurePosixPath(name).name in ("go.mod", "go.work") for name in files if name != "go.mod"):
         return set(files)
-    declared = _MODULE.search(files["go.mod"])
-    module = declared[1].decode() if declared else ""
+    if not (declared := _MODULE.search(files["go.mod"])):
+        return set(files)
+    module = declared[1].decode()
     packages: dict[str, list[str]] = {}
     for name in files:
         packages.setdefault(str(PurePosixPath(name).parent), []).append(name)
@@ -30,11 +32,13 @@ def inputs(files: Mapping[str, bytes], package: str) -> set[str]:
         own = [name for name in packages.get(directory, []) if not name.endswith("_test.go")]
         found.update(own)
         code = [files[name] for name in own if name.endswith(".go")]
-        has_c = any(b'"C"' in text for text in code)
-        if has_c and any(_ELSEWHERE.search(files[name]) for name in own):
+        below = [name for name in files if directory == "." or name.startswith(f"{directory}/")]
+        # assembly includes files, too
+        has_c = any(name.endswith(".s") for name in own) or any(_C.search(text) for text in code)
+        if has_c and any(_ELSEWHERE.search(files[name]) for name in below):
             return set(files)
         if has_c or any(b"//go:embed" in text for text in code):
-            found.update(name for name in files if directory == "." or name.startswith(f"{directory}/"))
+            found.update(below)
         left += (one for text in code for one in _imported(text, module) if one in packages)
     return found
 

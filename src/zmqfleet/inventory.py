@@ -162,8 +162,9 @@ def _check_files(project: Path, inventory: Path) -> None:
     for path in variable_files(project, inventory):
         if path.read_bytes().startswith(b"$ANSIBLE_VAULT"):
             continue
-        if path.suffix == "" and path == inventory:
-            continue  # an INI inventory or a script: ansible-inventory knows
+        base = inventory if inventory.is_dir() else inventory.parent
+        if path.parent == base and path.suffix not in {".yml", ".yaml"}:
+            continue  # an INI inventory or a script: Ansible knows
         content = read_yaml(path)
         if content is None:
             raise InventoryError(f"{path}: is empty; write the variables or hosts there, or remove the file")
@@ -322,7 +323,8 @@ def _ansible_inventory(project: Path, inventory: Path, vaults: Sequence[Vault]) 
         stdin=subprocess.DEVNULL,  # Ansible refuses the one that its own workers hand down
         capture_output=True,
         text=True,
-        env={**os.environ, **_PLAIN},
+        # what has been asked for is not asked for again
+        env={**os.environ, **_PLAIN, **({"ANSIBLE_ASK_VAULT_PASS": "false"} if vaults else {})},
         cwd=project,
         check=False,
     )

@@ -1,6 +1,7 @@
 """What operators do with a service that runs: start it anew, go back to an earlier release, read its journal."""
 
 import os
+import re
 import subprocess
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +17,7 @@ from zmqfleet.text import printable
 
 _AT_ONCE = 64
 _SECONDS = 120
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT")
 _LONGEST = 65536  # characters of a line of a journal
 
 
@@ -76,10 +78,17 @@ def journal(fleet: Fleet, service: Service, lines: int) -> tuple[list[str], Mapp
 
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         found = list(pool.map(read, fleet.instances(service)))
-    entries = [(line, host) for host, every, _ in found for line in every]
-    # a line begins with its time; those of one moment stay in their order
-    entries.sort(key=lambda entry: entry[0].partition(" ")[0])
-    shown = [_shown(fleet, host, line) for line, host in entries[-lines:]]
+    entries = []
+    for host, every, _ in found:
+        time = ""
+        for line in every:
+            # those without a time belong to the one before
+            if _TIME.match(line):
+                time = line.partition(" ")[0]
+            entries.append((time, line, host))
+    # those of one moment stay in their order
+    entries.sort(key=lambda entry: entry[0])
+    shown = [_shown(fleet, host, line) for _, line, host in entries[-lines:]]
     return shown, {host: why for host, _, why in found if why}
 
 
@@ -133,4 +142,4 @@ def _command(service: Service, lines: int, *options: str) -> Sequence[str]:
 
 
 def _shown(fleet: Fleet, host: str, line: str) -> str:
-    return f"{host}: {fleet.masked(printable(line))}"
+    return f"{host}: {printable(fleet.masked(line))}"

@@ -157,7 +157,13 @@ def _programs(fleet: Fleet, source: str) -> dict[str, _Files]:
     contents = {name: data for name, (_, data) in files.items()}
     builds = [service.build for service in fleet.services.values() if service.build]
     packages = {build.get("package", ".") for build in builds if build["source"] == source}
-    return {package: {name: files[name] for name in inputs(contents, package)} for package in packages}
+    assert fleet.builder
+    # which may name other files
+    flags = fleet.hosts[fleet.builder].variables["golang_env"].get("GOFLAGS")
+    return {
+        package: files if flags else {name: files[name] for name in inputs(contents, package)}
+        for package in packages
+    }
 
 
 def _archive(programs: Mapping[str, _Files]) -> Archive:

@@ -5,6 +5,7 @@ Ansible's internals it uses that HostVars makes `hostvars` known, and where Inve
 """
 
 import json
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from zmqfleet.fleet.model import without_others
 from zmqfleet.fleet.schema import options
 from zmqfleet.inventory import CONNECTION, TEMPLATE, defaults
 
+_UNDEFINED = re.compile(r"'[A-Za-z_]\w*' is undefined")
 _MARKS = ("{{", "{%", "{#")
 _TEMPLATE = trust_as_template("lookup('ansible.builtin.template', path, convert_data=False)")
 
@@ -63,11 +65,15 @@ class _Rendered(InventoryCLI):  # type: ignore[misc] # Ansible has no types
         if not Path(self.loader.path_dwim(path)).is_file():
             return ""  # validation says so
         try:
-            return str(
-                templar.evaluate_expression(_TEMPLATE, local_variables={"path": self.loader.path_dwim(path)})
-            )
+            variables = {"path": self.loader.path_dwim(path)}
+            text = str(templar.evaluate_expression(_TEMPLATE, local_variables=variables))
+            text.encode()
+            return text
         except AnsibleError as error:
-            self._problems.setdefault((at, f"{path}: {_cause(error)}"), []).append(host)
+            why = _cause(error)
+        except UnicodeEncodeError:
+            why = "is no text in UTF-8"
+        self._problems.setdefault((at, f"{path}: {why}"), []).append(host)
         return ""
 
     def _rendered(self, templar: Templar, value: Any, at: str, host: str) -> Any:
@@ -89,7 +95,7 @@ class _Rendered(InventoryCLI):  # type: ignore[misc] # Ansible has no types
 
     @staticmethod
     def dump(stuff: Any) -> str:
-        return json.dumps(stuff, sort_keys=True, default=str)
+        return json.dumps(stuff, default=str)
 
 
 def _templates(services: Any, groups: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -128,12 +134,13 @@ def _wrong(templar: Templar, value: Any, at: str) -> Iterator[tuple[str, str]]:
 
 
 def _cause(error: AnsibleError) -> str:
-    """Why, in one line; a filter's message may quote the value, which may be a secret."""
+    """Why, in one line; what Ansible says may quote the value, which may be a secret."""
     about = str(error).splitlines()[0].rstrip(".")
     if isinstance(error, AnsibleUndefinedVariable):
-        return f"{about}: variables come from the inventory, group_vars and host_vars (facts and plays are not read)"
+        what = about if _UNDEFINED.fullmatch(about) else "something in it is undefined"
+        return f"{what}: variables come from the inventory, group_vars and host_vars (facts and plays are not read)"
     if isinstance(error, AnsibleTemplateSyntaxError):
-        return about
+        return re.sub("'.*'", "'…'", about)
     # of a class that is Ansible's own affair
     if "undecryptable" in about:
         return (

@@ -10,6 +10,7 @@ from zmqfleet.fleet.model import Fleet, Identity, Service
 from zmqfleet.releases import release
 from zmqfleet.resources.unit import seconds
 
+_WIDEST = 64  # characters of a cell: hosts have the say of some
 _HEAD = ("SERVICE", "HOST", "STATE", "FOR", "RELEASE", "ENDPOINTS", "KEY", "DRIFT")
 
 
@@ -75,7 +76,7 @@ class Report:
 
     def as_text(self) -> str:
         """A table, then the hosts that could not be asked."""
-        lines = [_HEAD, *(row.cells for row in self.rows)]
+        lines = [_HEAD, *(tuple(cell[:_WIDEST] for cell in row.cells) for row in self.rows)]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         table = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
         return "\n".join([*table, *(f"{host}: {why}" for host, why in self.unknown.items())])

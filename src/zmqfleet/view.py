@@ -98,7 +98,11 @@ def _content(content: Content, show_secrets: bool) -> dict[str, str]:
         case Inline(secret=True) if not show_secrets:
             return {"content": "(secret)"}
         case Inline(data):
-            return {"content": data.decode()} if b"\0" not in data else {"sha256": content.sha256}
+            return (
+                {"content": data.decode(errors="replace")}
+                if b"\0" not in data
+                else {"sha256": content.sha256}
+            )
         case Artefact(path, sha256):
             return {"artefact": str(path), **({"sha256": sha256} if sha256 else {})}
         case Made():

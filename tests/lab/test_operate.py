@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from labs import Lab, project
+from labs import Lab, project, variables
 
 from zmqfleet.releases import release
 
@@ -143,6 +143,8 @@ def test_a_release_goes_back_and_comes_again(lab: Lab, changed: Lab) -> None:
     assert f"broker1: quotes has no release 0123456789abcdef here; there are: {old}" in refused.stderr
     assert "not touched: broker2" in refused.stderr
 
+    # the newest there is, and does not run: not what to go back to
+    changed.sh("broker1", f"systemctl stop quotes; touch /opt/zmqfleet/quotes/releases/{new}")
     done = changed.run("zmqfleet", "rollback", "quotes").must_succeed()
     assert done.stdout.splitlines() == [
         line
@@ -168,6 +170,19 @@ def test_a_release_goes_back_and_comes_again(lab: Lab, changed: Lab) -> None:
     changed.converge("ansible")
     assert ["broker1", new, "runs, declared"] in listed(changed)
     assert changed.drift() == set()
+
+
+def test_what_has_not_been_rolled_out_is_not_restarted(lab: Lab, tmp_path: Path) -> None:
+    declared = variables()
+    declared["zmq_services"][0]["endpoints"][0]["port"] = 5559
+    other = lab.of(project(tmp_path / "project", declared))
+    before = invocations(lab)
+    for command in ("restart", "rollback"):
+        refused = other.run("zmqfleet", command, "quotes")
+        assert refused.status == 2
+        assert "the unit or the endpoints of quotes are not those that are declared" in refused.stderr
+        assert "converge it first; not touched: broker2" in refused.stderr
+    assert invocations(lab) == before
 
 
 def test_the_journals_of_all_hosts_are_one(lab: Lab) -> None:

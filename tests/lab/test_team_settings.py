@@ -20,7 +20,12 @@ password: {{ vault_db_password }}
 LITERAL = "{{ .Name }} {% not ours %}\n"
 GIVEN: dict[str, Any] = {
     "env": {"RACK": "{{ rack | upper }}", "TOKEN": "{{ vault_db_password }}"},
-    "files": {"feeder.yml": "files/feeder.yml.j2", "names.tmpl": "files/names.tmpl"},
+    # one has the name of a file of ours
+    "files": {
+        "feeder.yml": "files/feeder.yml.j2",
+        "names.tmpl": "files/names.tmpl",
+        "peers": "files/names.tmpl",
+    },
     "credentials": {"db_password": "{{ vault_db_password }}", "ca.pem": CERTIFICATE},
     "unit": {"Service": {"CPUQuota": "150%", "Nice": 5}, "Unit": {"Description": "feeds {{ rack }}"}},
 }
@@ -154,7 +159,7 @@ def test_a_release_that_does_not_start_goes_back_to_its_files(home: Lab, engine:
         home,
         **{
             **GIVEN,
-            "files": {"feeder.yml": "files/names.tmpl"},
+            "files": {"feeder.yml": "files/names.tmpl", "peers": "files/feeder.yml.j2"},
             "credentials": {"db_password": "another-" + engine},
             "unit": {"Service": {"ExecStartPre": "/bin/false"}},
         },
@@ -164,7 +169,7 @@ def test_a_release_that_does_not_start_goes_back_to_its_files(home: Lab, engine:
     assert "feeder.service: runs as before" in failed.output
     host = next(one for one in ("broker1", "broker2") if f"[{one}]" in failed.output)
     assert PASSWORD in home.sh(host, f"cat {ETC}/files/feeder.yml")
-    assert home.sh(host, f"cat {ETC}/files/names.tmpl") == LITERAL
+    assert home.sh(host, f"cat {ETC}/files/names.tmpl {ETC}/files/peers") == LITERAL * 2
     assert home.sh(host, "cat /run/credentials/feeder.service/db_password") == PASSWORD
     declared(home, **GIVEN).converge(engine)
     assert good.drift() == set()

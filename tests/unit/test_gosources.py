@@ -63,8 +63,20 @@ def test_what_lies_below_a_package_that_may_use_it(text: bytes) -> None:
         ("internal/b/go.mod", b"module example.com/team/internal/b\n"),
         ("internal/b/b.go", b'package b\n\n// #include "../x.h"\nimport "C"\n'),
         ("internal/b/b.go", b'package b\n\n// #cgo CFLAGS: -I${SRCDIR}/include\nimport "C"\n'),
+        ("internal/b/b.go", b"package b\n\n// #cgo CFLAGS: -I..\nimport `C`\n"),
+        ("internal/b/b.s", b'#include "../asm.h"\n'),
+        ("go.mod", b"// nobody knows\n"),
     ],
-    ids=["workspace", "module in a module", "C of another directory", "directory of C headers"],
+    ids=[
+        *(
+            "workspace",
+            "module in a module",
+            "C of another directory",
+            "directory of C headers",
+            "the one above",
+        ),
+        *("assembly of another directory", "no module"),
+    ],
 )
 def test_everything_where_imports_do_not_tell(name: str, text: bytes) -> None:
     module = changed(name, text)
@@ -76,5 +88,14 @@ def test_packages_that_import_each_other_have_an_end() -> None:
     assert inputs(module, "./cmd/one") == ONE
 
 
-def test_a_module_path_may_be_quoted() -> None:
-    assert inputs(changed("go.mod", b'module "example.com/team"\n'), "./cmd/one") == ONE
+@pytest.mark.parametrize(
+    "text", [b'module "example.com/team"\n', b"module (\n\tx\n)\n", b" module `example.com/team`\n"]
+)
+def test_a_module_path_may_be_written_in_other_ways(text: bytes) -> None:
+    assert inputs(changed("go.mod", text), "./cmd/one") >= ONE
+
+
+def test_an_odd_quote_in_a_comment_hides_no_import() -> None:
+    head = b"// as `show w' says\npackage b\n\n"
+    text = head + b'import "example.com/team/internal/b/c"\n\ntype t struct { x int `json:"x"` }\n'
+    assert inputs(changed("internal/b/b.go", text), "./cmd/two") == {*TWO, "internal/b/c/c.go"}

@@ -227,11 +227,45 @@ def test_all_that_is_undefined_is_named_with_file_and_key(project: Project) -> N
     ]
 
 
-def test_a_filter_that_fails_does_not_tell_the_value(vaulted: Project) -> None:
-    failing = {**SERVICE, "env": {"REGION": "{{ vault_db_password | from_json }}"}}
-    (line,) = refusal(vaulted, [failing, CLIENT])
-    assert "zmq_services[0].env.REGION: cannot be rendered" in line
+@pytest.mark.parametrize(
+    ("template", "why"),
+    [
+        ("{{ vault_db_password | from_json }}", "cannot be rendered"),
+        ("{{ {}[vault_db_password] }}", "something in it is undefined"),
+        ("{{ undef(hint=vault_db_password) }}", "something in it is undefined"),
+        (f"{{%{SECRET}%}}", "Syntax error in template"),
+    ],
+)
+def test_a_template_that_fails_does_not_tell_a_value(vaulted: Project, template: str, why: str) -> None:
+    (line,) = refusal(vaulted, [{**SERVICE, "env": {"REGION": template}}, CLIENT])
+    assert f"zmq_services[0].env.REGION: {why}" in line
     assert SECRET not in line
+    assert SECRET.partition("-")[0] not in line
+
+
+def test_a_template_that_is_no_text_is_refused(project: Project) -> None:
+    (project.root / "odd.j2").write_bytes(b"caf\xe9 {{ inventory_hostname }}\n")
+    (line,) = refusal(project, [{**SERVICE, "files": {"odd": "odd.j2"}}, CLIENT])
+    assert line == (
+        f"{project.variables}: zmq_services[0].files.odd: odd.j2: is no text in UTF-8, for broker1 and 1 more"
+    )
+
+
+def test_a_vaulted_file_is_not_placed_as_it_is(vaulted: Project) -> None:
+    line, *_ = refusal(vaulted, [{**SERVICE, "files": {"odd": "group_vars/brokers.yml"}}, CLIENT])
+    assert "zmq_services[0].files.odd: 'group_vars/brokers.yml' is vaulted" in line
+
+
+def test_an_inventory_of_another_form_is_ansibles_to_read(project: Project) -> None:
+    project.hosts.unlink()
+    lines = "\n".join(f"{name} ansible_host={name}.example.com" for name in ("b1", "g1", "m1"))
+    groups = "[builders]\nm1\n[brokers]\nb1\n[gateways]\ng1\n[strangers]\n"
+    (project.inventory / "hosts").write_text(f"{lines}\n{groups}")
+    project.write(zmq_services=[SERVICE, CLIENT])
+    assert set(fleet.load(project.root, project.inventory).hosts) == {"b1", "g1", "m1"}
+    ini = project.root / "hosts.ini"
+    (project.inventory / "hosts").rename(ini)
+    assert set(fleet.load(project.root, ini).hosts) == {"b1", "g1", "m1"}
 
 
 @pytest.mark.parametrize(

@@ -256,17 +256,52 @@ SERVICE_FAULTS: dict[str, tuple[Change, str, str]] = {
     "command of root's in a unit": (
         put(unit={"Service": {"ExecStartPre": "+/bin/true"}}),
         "zmq_services[0].unit.Service.ExecStartPre",
-        "a command that the service's user runs",
+        "one command that the service's user runs",
     ),
     "command of root's in a unit, after other signs": (
         put(unit={"Service": {"ExecStopPost": " -@!!/bin/true"}}),
         "zmq_services[0].unit.Service.ExecStopPost",
-        "a command that the service's user runs",
+        "one command that the service's user runs",
+    ),
+    "command of root's in a unit, in quotes": (
+        put(unit={"Service": {"ExecStartPre": '"+/bin/sh" -c id'}}),
+        "zmq_services[0].unit.Service.ExecStartPre",
+        "one command that the service's user runs",
+    ),
+    "command of root's in a unit, escaped": (
+        put(unit={"Service": {"ExecStartPre": "\\x2b/bin/sh"}}),
+        "zmq_services[0].unit.Service.ExecStartPre",
+        "one command that the service's user runs",
+    ),
+    "command of root's in a unit, behind another one": (
+        put(unit={"Service": {"ExecStartPre": "/bin/true a ; +/bin/sh"}}),
+        "zmq_services[0].unit.Service.ExecStartPre",
+        "one command that the service's user runs",
+    ),
+    "output that root opens": (
+        put(unit={"Service": {"StandardOutput": "append:/etc/cron.d/x"}}),
+        "zmq_services[0].unit.Service.StandardOutput",
+        "root would open it",
+    ),
+    "group of another service": (
+        put(unit={"Service": {"SupplementaryGroups": "quotes-client"}}),
+        "zmq_services[0].unit.Service.SupplementaryGroups",
+        "the group is the service's own",
+    ),
+    "name that a run sweeps away": (
+        put(credentials={"tls.new": "x"}),
+        "zmq_services[0].credentials",
+        "name of a cred",
+    ),
+    "number as a credential": (
+        put(credentials={"pin": 83}),
+        "zmq_services[0].credentials.pin",
+        "put it in quotes",
     ),
     "guard taken away": (
         put(unit={"Service": {"ExecStartPre": ""}}),
         "zmq_services[0].unit.Service.ExecStartPre",
-        "not empty",
+        "one command that the service's user runs",
     ),
     "directive with a line of its own": (
         put(unit={"Service": {"Nice=5\nUser": "root"}}),

@@ -410,12 +410,12 @@ def instance_from(entry: dict[str, Any]) -> Instance:
         env=_texts(entry.get("env", {})),
         files=dict(entry.get("files", {})),
         limits={"max_sockets": min(1023, limits["nofile"]), **limits},
-        unit={section: _texts(directives) for section, directives in entry.get("unit", {}).items()},
+        unit={section: _texts(directives) for section, directives in sorted(entry.get("unit", {}).items())},
     )
 
 
 def _texts(values: dict[str, Any]) -> dict[str, str]:
-    return {key: str(value) for key, value in values.items()}
+    return {key: str(value) for key, value in sorted(values.items())}
 
 
 def without_others(services: Any, groups: Iterable[str]) -> Any:

@@ -114,6 +114,10 @@ def _check_free(value: Mapping[Any, Any], at: str, path: str) -> list[tuple[str,
             # true, yes and on are one to YAML, and so are 1.1 and 1.10
             remedy = ": put it in quotes" if isinstance(item, (bool, float)) else ""
             found.append((f"{at}.{key}", f"must be text or a whole number, not {_kind(item)}{remedy}"))
+        elif (
+            isinstance(item, int) and (form := grammars().get(f"{path}.=")) and getattr(form, "secret", False)
+        ):
+            found.append((f"{at}.{key}", "must be text, or YAML makes 83 of 0123: put it in quotes"))
         elif problem := _text(str(item), f"{path}.="):
             found.append((f"{at}.{key}", problem))
     return found

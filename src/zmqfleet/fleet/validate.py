@@ -15,7 +15,7 @@ from zmqfleet.fleet.addresses import addresses
 from zmqfleet.fleet.grammar import DNS_NAME, GROUP, HOST, LOGIN, shown
 from zmqfleet.fleet.model import BUILD_VARIABLES, PER_HOST, Fleet, FleetError, instance_from, is_loopback
 from zmqfleet.fleet.schema import check, nearest, options
-from zmqfleet.inventory import CONNECTION, FALSE, TRUE, Host, shortened, top_level
+from zmqfleet.inventory import CONNECTION, FALSE, TEMPLATE, TRUE, Host, shortened, top_level
 
 _RESERVED = {"probe", "manifest", "root", "daemon", "bin", "sys", "sync", "mail", "backup", "nobody", "sshd", "ssh",
              "cron", "dbus", "nftables", "systemd", "zmq-build", "zmqfleet-firewall"}  # fmt: skip
@@ -366,10 +366,17 @@ def _files(entry: dict[str, Any], at: str, project: Path) -> Iterator[Problem]:
     for name, path in entry.get("files", {}).items():
         if not (project / path).is_file():
             yield f"{at}.files.{name}", f"{path!r}: no such file in the project"
+        elif not path.endswith(TEMPLATE) and (project / path).read_bytes().startswith(b"$ANSIBLE_VAULT"):
+            yield (
+                f"{at}.files.{name}",
+                f"{path!r} is vaulted, and would be placed as it is: put the secret in credentials",
+            )
 
 
 # What other keys of zmq_services say, or what would undo what a service is protected by.
 _NOT_IN_UNIT = {
+    "CacheDirectory": "say it in state",
+    "ConfigurationDirectory": "say it in files",
     "DynamicUser": "the user is the service's own",
     "Environment": "say it in env",
     "EnvironmentFile": "say it in env",
@@ -378,13 +385,22 @@ _NOT_IN_UNIT = {
     "IPAddressAllow": "say it in connects or egress",
     "IPAddressDeny": "say it in connects or egress",
     "LimitNOFILE": "say it in limits.nofile",
+    "ImportCredential": "say it in credentials",
     "LoadCredential": "say it in credentials",
     "LoadCredentialEncrypted": "say it in credentials",
+    "LogsDirectory": "say it in state",
     "MemoryMax": "say it in limits.memory",
+    "OpenFile": "root would open it: say it in files",
+    "PAMName": "the user is the service's own",
     "PermissionsStartOnly": "no command of a unit is run by root",
+    "RuntimeDirectory": "say it in state",
     "SetCredential": "say it in credentials",
     "SetCredentialEncrypted": "say it in credentials",
+    "StandardError": "root would open it: write to standard error, for the journal",
+    "StandardInput": "root would open it: say it in files",
+    "StandardOutput": "root would open it: write to standard output, for the journal",
     "StateDirectory": "say it in state",
+    "SupplementaryGroups": "the group is the service's own",
     "TasksMax": "say it in limits.tasks",
     "TimeoutStartSec": "say it in start_timeout",
     "Type": "say it in type",
@@ -392,8 +408,11 @@ _NOT_IN_UNIT = {
 }
 
 
-# see "Special executable prefixes" in systemd.service(5)
-_AS_ROOT = re.compile(r"\s*[@:|-]*[+!]")
+_COMMANDS = {"ExecCondition", "ExecReload", "ExecStartPost", "ExecStartPre", "ExecStop", "ExecStopPost"}
+# One command, whose program systemd takes as it is written, without the prefixes that have root run it: see "Command
+# lines" in systemd.service(5).
+_COMMAND = re.compile(r"""[@:|-]*/[^\s"'\\;]*(\s+(?!;(\s|$)).*)?""")
+_LATER_COMMAND = re.compile(r"(^|\s);(\s|$)")
 
 
 def _unit(entry: dict[str, Any], at: str) -> Iterator[Problem]:
@@ -401,10 +420,12 @@ def _unit(entry: dict[str, Any], at: str) -> Iterator[Problem]:
         for directive, value in directives.items():
             if why := _NOT_IN_UNIT.get(directive):
                 yield f"{at}.unit.{section}.{directive}", f"is not said here: {why}"
-            elif directive.startswith("Exec") and (not str(value).strip() or _AS_ROOT.match(str(value))):
+            elif directive in _COMMANDS and (
+                not _COMMAND.fullmatch(str(value)) or _LATER_COMMAND.search(str(value))
+            ):
                 yield (
                     f"{at}.unit.{section}.{directive}",
-                    "must be a command that the service's user runs: without '+' and '!', and not empty",
+                    "must be one command that the service's user runs: a path (no quotes, '+' or '!') and arguments",
                 )
 
 
