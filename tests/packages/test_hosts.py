@@ -57,13 +57,14 @@ def test_the_wheel_alone_does_what_a_projects_readme_says(with_wheel: Environmen
     variables.write_text(variables.read_text().replace("QUOTES_REGION: eu-1", "QUOTES_REGION: eu-2"))
     section = (project / "README.md").read_text().split("## In a lab")[1].split("```")[1]
     commands = [tuple(line.split("#")[0].split()) for line in section.strip().splitlines()]
-    up, pyinfra, ansible, probe, drift, down = commands
+    up, pyinfra, ansible, probe, drift, status, down = commands
     assert (up, down) == (("zmqfleet", "lab", "up"), ("zmqfleet", "lab", "down"))
     with_wheel.run(*up, "--hosts", "3", cwd=project)
     assert not pyinfra_changes_nothing(with_wheel.run(*pyinfra, cwd=project))
     assert ansible_changed(with_wheel.run(*ansible, cwd=project)) == []
     assert "16 cells: 16 as expected" in with_wheel.run(*probe, cwd=project)
     assert "3 hosts: 3 as declared, 0 not" in with_wheel.run(*drift, cwd=project)
+    assert with_wheel.run(*status, cwd=project).split()[:2] == ["SERVICE", "HOST"]
     assert pyinfra_changes_nothing(with_wheel.run(*pyinfra, cwd=project))
 
 

@@ -1,5 +1,6 @@
 """What a capability contributes to a host, and when."""
 
+import functools
 from dataclasses import dataclass
 
 from zmqfleet import ROLES
@@ -21,6 +22,7 @@ class Part:
     service: str = ""
 
 
+@functools.cache
 def script(role: str, name: str) -> File:
     """A program of a role's that runs on hosts."""
     return File(f"{LIB}/{name}", Inline((ROLES / role / "files" / name).read_bytes()), "755")
