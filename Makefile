@@ -1,7 +1,7 @@
 # The two ways in: `make demo` and `make test`. Both set up what they need on a fresh machine.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lint unit thorough twins lab-tests packages molecule on-hosts test bench clean constraints lab-down
+.PHONY: help setup demo lint unit thorough twins lab-tests ways packages molecule on-hosts test bench clean constraints lab-down
 
 # Tools are started by name, also by each other; a Debian user's own PATH lacks the directories of iptables and nft.
 export PATH := $(CURDIR)/.venv/bin:$(PATH):/usr/sbin:/sbin
@@ -17,7 +17,7 @@ endif
 
 SCENARIOS := $(patsubst molecule/%/molecule.yml,molecule-%,$(wildcard molecule/*/molecule.yml))
 .PHONY: $(SCENARIOS)
-LANES := --jobs=3 --keep-going --output-sync=target
+LANES := --jobs=4 --keep-going --output-sync=target
 
 help:  ## this list
 	@grep -hE '^[a-z-]+: .*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -47,13 +47,16 @@ thorough: setup  ## 10,000 projects with odd variables, where the unit tests try
 twins: setup  ## twin labs, one by each engine, compared: as provisioned, and after all that may happen to a fleet
 	@$(call as_root,pytest -p no:cacheprovider tests/parity tests/lifecycle)
 
-lab-tests: setup  ## both engines, drift and the probe on a lab with faults and enemies, and the ways in which Ansible may be used
+lab-tests: setup  ## both engines, drift and the probe on a lab with faults and enemies
 	@$(call as_root,pytest -p no:cacheprovider tests/lab tests/hostile)
+
+ways: setup  ## the ways in which the engines may be used: a part of a run, a few hosts at a time, playbooks of one's own
+	@$(call as_root,pytest -p no:cacheprovider tests/ways)
 
 packages: setup  ## wheel and collection as users get them, each alone, on a lab
 	@$(call as_root,pytest -p no:cacheprovider tests/packages)
 
-molecule: setup  ## molecule's scenarios, three at a time: the fleet, and each role; also molecule-firewall, …
+molecule: setup  ## molecule's scenarios, four at a time: the fleet, and each role; also molecule-firewall, …
 	@$(MAKE) --no-print-directory $(LANES) $(or $(SCENARIOS),$(error molecule/ has no scenario))
 
 $(SCENARIOS): molecule-%: setup
@@ -61,7 +64,7 @@ $(SCENARIOS): molecule-%: setup
 
 # each has labs of its own, and waits for its hosts more than it computes
 on-hosts: setup
-	@$(MAKE) --no-print-directory $(LANES) twins lab-tests packages thorough $(or $(SCENARIOS),$(error molecule/ has no scenario))
+	@$(MAKE) --no-print-directory $(LANES) twins lab-tests ways packages thorough $(or $(SCENARIOS),$(error molecule/ has no scenario))
 
 test: lint unit on-hosts  ## all checks; about an hour
 	@echo 'make test: all passed'
