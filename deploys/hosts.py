@@ -1,10 +1,13 @@
 """pyinfra's hosts: those of the inventory that Ansible reads, and what refuses a run on none of them."""
 
+import functools
+import re
 import sys
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
 from socket import IPPROTO_TCP, TCP_USER_TIMEOUT
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
@@ -50,10 +53,29 @@ def _connection(name: str) -> dict[str, Any]:
         data["ssh_user"] = one.variables["ansible_user"]
     if one.ssh_key:
         data["ssh_key"] = one.ssh_key
-    arguments = one.ssh_arguments
-    if "-F" in arguments:
-        data["ssh_config_file"] = arguments[arguments.index("-F") + 1]
+    file, settings = one.ssh_settings
+    if settings:
+        data["ssh_config_file"] = f"{_ssh_config(file or '~/.ssh/config', *settings).name}/config"
+    elif file:
+        data["ssh_config_file"] = file
     return data
+
+
+@functools.cache
+def _ssh_config(file: str, *settings: tuple[str, str]) -> TemporaryDirectory[str]:
+    """A directory, which goes when pyinfra ends, with a configuration of ssh that says first what are arguments
+    elsewhere; they are not about the jump hosts on the way."""
+    hops = [hop for keyword, value in settings if keyword.lower() == "proxyjump" for hop in value.split(",")]
+    names = [re.sub(r"^(?:.*@)?\[?(.*?)\]?(?::\d+)?$", r"!\1", hop) for hop in hops]
+    lines = [
+        f"Host {' '.join(['*', *names])}",
+        *(f"  {keyword} {value}" for keyword, value in settings),
+        "Host *",
+        f"  Include {Path(file).expanduser().absolute()}",
+    ]
+    made = TemporaryDirectory(prefix="zmqfleet-")
+    (Path(made.name) / "config").write_text("\n".join(lines) + "\n")
+    return made
 
 
 def give_up_when_cut_off(host: Any) -> None:

@@ -1,6 +1,7 @@
 """Hosts and their merged variables, as Ansible sees and renders them."""
 
 import functools
+import getopt
 import json
 import os
 import re
@@ -33,11 +34,27 @@ CONNECTION = (
     "ansible_host",
     "ansible_password",
     "ansible_port",
+    "ansible_private_key_file",
+    "ansible_ssh_args",
     "ansible_ssh_common_args",
+    "ansible_ssh_extra_args",
+    "ansible_ssh_host",
     "ansible_ssh_pass",
+    "ansible_ssh_port",
     "ansible_ssh_private_key_file",
+    "ansible_ssh_user",
     "ansible_user",
 )
+
+# OpenSSH's options that one may want for a connection, of `man ssh`; with a colon those that take an argument
+_SSH_OPTIONS = "46ACKTakqvxB:b:c:F:I:i:J:l:m:o:P:p:"
+_SSH_KEYWORDS = {
+    "-A": "ForwardAgent yes",
+    "-i": "IdentityFile",
+    "-J": "ProxyJump",
+    "-l": "User",
+    "-p": "Port",
+}
 
 
 # Ansible's words: an INI file's values may be text
@@ -90,6 +107,25 @@ class Host:
     def ssh_arguments(self) -> list[str]:
         """The arguments that the inventory wants every ssh to get."""
         return shlex.split(self.variables.get("ansible_ssh_common_args", ""))
+
+    @property
+    def ssh_settings(self) -> tuple[str, list[tuple[str, str]]]:
+        """The same for who has only a configuration's keywords: the file that -F names, or none; keywords and values.
+
+        Raises getopt.GetoptError for what ssh does not know, or what is no option.
+        """
+        options, others = getopt.getopt(self.ssh_arguments, _SSH_OPTIONS)
+        if others:
+            raise getopt.GetoptError(f"{others[0]!r} is no option")
+        file, settings = "", []
+        for option, value in options:
+            if option == "-F":
+                file = value
+            elif option == "-o" or option in _SSH_KEYWORDS:
+                text = f"{_SSH_KEYWORDS.get(option, '')} {value}".strip()
+                keyword, argument = re.split(r"\s*=\s*|\s+|$", text, maxsplit=1)
+                settings.append((keyword, argument))
+        return file, settings
 
     def ssh(self, *command: str) -> list[str]:
         """The argument list of the system's ssh that runs `command` (joined by blanks, as ssh does) there."""

@@ -266,12 +266,20 @@ def test_an_inventory_of_another_form_is_ansibles_to_read(project: Project) -> N
     ini = project.root / "hosts.ini"
     (project.inventory / "hosts").rename(ini)
     assert set(fleet.load(project.root, ini).hosts) == {"b1", "g1", "m1"}
+    ini.write_text(f"{lines} ansible_port=abc\n{groups}")
+    with pytest.raises(fleet.FleetError) as error:
+        fleet.load(project.root, ini)
+    assert str(error.value) == f"{ini}: ansible_port: is 'abc' for m1: no TCP port (1 to 65535)"
 
 
 @pytest.mark.parametrize(
     ("change", "key"),
     [
         ({"hosts": "{{ 'brokers' if inventory_hostname == 'broker1' else 'gateways' }}"}, "hosts"),
+        (
+            {"endpoints": [{**SERVICE["endpoints"][0], "port": "{{ 5000 + inventory_hostname[-1] | int }}"}]},
+            "endpoints[0].port",
+        ),
         ({"start_timeout": "{{ 9 if inventory_hostname == 'broker1' else 8 }}"}, "start_timeout"),
     ],
 )

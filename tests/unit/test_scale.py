@@ -120,8 +120,12 @@ def test_checks_do_not_grow_with_hosts_that_have_the_same_values(
             "brokers",
             "zmq_build_verify: differs between broker0 and broker7; it describes the fleet, set it for all",
         ),
-        ("golang_version", 1, "golang_version: must be text, not int 1"),
-        ("zmq_probe_packages", [True], "zmq_probe_packages[0]: must be text, not bool True"),
+        ("golang_version", 1, "golang_version: must be text, not int 1: put it in quotes"),
+        (
+            "zmq_probe_packages",
+            [True],
+            "zmq_probe_packages[0]: must be text, not bool True: put it in quotes",
+        ),
         (
             "golnag_version",
             "1",
@@ -174,7 +178,7 @@ def test_a_problem_names_the_file_that_sets_the_variable(project: Project) -> No
     with pytest.raises(fleet.FleetError) as error:
         fleet.load(project.root, project.inventory)
     assert str(error.value).splitlines() == [
-        f"{project.inventory}/group_vars/brokers.yml: golang_proxy: must be text, not int 1",
+        f"{project.inventory}/group_vars/brokers.yml: golang_proxy: must be text, not int 1: put it in quotes",
         f"{own}: golang_verison: unknown variable 'golang_verison'; did you mean 'golang_version'?",
     ]
 
@@ -185,7 +189,7 @@ def test_of_several_files_a_problem_names_the_one_that_ansible_takes(project: Pr
     (project.inventory / "group_vars" / "all.yml").write_text("golang_proxy: https://proxy.example\n")
     with pytest.raises(fleet.FleetError) as error:
         fleet.load(project.root, project.inventory)
-    assert str(error.value) == f"{project.variables}: golang_proxy: must be text, not int 1"
+    assert str(error.value) == f"{project.variables}: golang_proxy: must be text, not int 1: put it in quotes"
 
 
 # --- addresses

@@ -217,6 +217,11 @@ SERVICE_FAULTS: dict[str, tuple[Change, str, str]] = {
         "zmq_services[0].files.a.yml",
         "'files/a.yml.j2': no such file in the project",
     ),
+    "directory as a file": (
+        put(files={"conf": "group_vars"}),
+        "zmq_services[0].files.conf",
+        "'group_vars' is a directory: name each of its files",
+    ),
     "file outside the project": (
         put(files={"a": "../secret"}),
         "zmq_services[0].files.a",
@@ -433,6 +438,18 @@ def test_connecting_to_anothers_loopback_is_refused(project: Project) -> None:
         (
             {"ansible_connection": "local"},
             "ansible_connection: is 'local' for gateway1: hosts are reached by ssh",
+        ),
+        (
+            {"ansible_ssh_extra_args": "-J bastion"},
+            "ansible_ssh_extra_args: is set for gateway1: drift and the probe read ansible_ssh_common_args, as",
+        ),
+        (
+            {"ansible_ssh_port": 2222},
+            "ansible_ssh_port: is set for gateway1: drift and the probe read ansible_port, as Ansible does; write that",
+        ),
+        (
+            {"ansible_ssh_common_args": "-o ProxyJump=bastion --jump"},
+            "ansible_ssh_common_args: cannot be taken apart, for gateway1: option --jump not recognized",
         ),
     ],
 )

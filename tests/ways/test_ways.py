@@ -1,12 +1,11 @@
 """The ways in which Ansible may be used, and what of them pyinfra has, on a lab of their own."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from labs import ROOT, Changes, Lab, Run, playbook, project, provisioned
+from labs import ROOT, Changes, Lab, Run, playbook, project
 
 # what is done to broker1, and what is to be done then, by capability and phase
 DAMAGE = """
@@ -25,20 +24,6 @@ START = {
 ALL = INSTALL | FIREWALL | CLIENTS | START
 # of the past once it was done, so in no forecast
 KEPT = {("broker1", "step what quotes runs with, kept: /etc/zmqfleet/quotes/environment changes")}
-
-
-@pytest.fixture(scope="module")
-def ways() -> Iterator[Lab]:
-    """Three hosts: a build host, a broker and a gateway."""
-    with provisioned("ways", "ansible", 3) as lab:
-        yield lab
-
-
-@pytest.fixture
-def converged(ways: Lab) -> Lab:
-    """The lab as declared, whatever tests have left there."""
-    ways.converge("ansible")
-    return ways
 
 
 @pytest.fixture

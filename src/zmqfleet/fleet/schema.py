@@ -56,7 +56,8 @@ def _check(value: Any, spec: Mapping[str, Any], at: str, path: str) -> list[tupl
     """`path` is that of `at` in the grammars."""
     expected, words = _TYPES[spec["type"]]
     if not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool):
-        return [(at, f"must be {words}, not {_kind(value)}")]
+        remedy = ": put it in quotes" if expected is str and isinstance(value, (bool, int, float)) else ""
+        return [(at, f"must be {words}, not {_kind(value)}{remedy}")]
     if isinstance(value, str):
         if "choices" in spec and value not in spec["choices"]:
             return [(at, f"unknown value {shown(value)}; {nearest(value, spec['choices'])}")]

@@ -5,8 +5,9 @@ import functools
 import hashlib
 import ipaddress
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from getopt import GetoptError
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,15 @@ _SET_BY_SYSTEMD = {
     "WATCHDOG_USEC",
 }
 
+# Ansible has more names for the same
+_OTHER_NAMES = {
+    "ansible_private_key_file": "ansible_ssh_private_key_file",
+    "ansible_ssh_args": "ansible_ssh_common_args",
+    "ansible_ssh_extra_args": "ansible_ssh_common_args",
+    "ansible_ssh_host": "ansible_host",
+    "ansible_ssh_port": "ansible_port",
+    "ansible_ssh_user": "ansible_user",
+}
 _PASSWORDS = ("ansible_become_pass", "ansible_become_password", "ansible_password", "ansible_ssh_pass")
 
 NO_SERVICES = "zmq_services: is missing; set it for all hosts"
@@ -56,6 +66,8 @@ def problems(hosts: dict[str, Host], project: Path, inventory: Path, alone: bool
         return []
     where = {**inventory_module.where_set(project, inventory), "inventory": inventory}
     elsewhere = project / "group_vars" / "all.yml"
+    # an inventory that is no YAML tells no line
+    where = dict.fromkeys(CONNECTION, inventory) | where
     lines = [f"{where.get(top_level(key), elsewhere)}: {key}: {message}" for key, message in found]
     return shortened(lines)
 
@@ -119,11 +131,24 @@ def _differing(first: Any, other: Any) -> str:
     lists = isinstance(first, list) and isinstance(other, list) and len(first) == len(other)
     if not lists or not all(isinstance(entry, dict) for entry in (*first, *other)):
         return "zmq_services" if first != other else ""
-    for index, (one, its) in enumerate(zip(first, other, strict=True)):
-        for key in sorted({*one, *its} - {*PER_HOST}, key=str):
-            if one.get(key) != its.get(key):
-                return f"zmq_services[{index}].{key}"
-    return ""
+    entries = enumerate(zip(first, other, strict=True))
+    return next(
+        (key for index, both in entries if (key := _deviating(*both, f"zmq_services[{index}]", PER_HOST))), ""
+    )
+
+
+def _deviating(one: Any, its: Any, at: str, besides: Collection[str] = ()) -> str:
+    """The innermost key at which two values differ; empty if they do not."""
+    if one is its:
+        return ""
+    if isinstance(one, dict) and isinstance(its, dict):
+        keys = sorted({*one, *its} - {*besides}, key=str)
+        pairs = [(f"{at}.{key}", one.get(key), its.get(key)) for key in keys]
+    elif isinstance(one, list) and isinstance(its, list) and len(one) == len(its):
+        pairs = [(f"{at}[{index}]", *both) for index, both in enumerate(zip(one, its, strict=True))]
+    else:
+        return at if one != its else ""
+    return next((key for path, mine, theirs in pairs if (key := _deviating(mine, theirs, path))), "")
 
 
 def _differs(first: Host, other: Host) -> str:
@@ -144,7 +169,8 @@ def _connections(hosts: dict[str, Host]) -> Iterator[Problem]:
     """How a host is reached: by one way, which is nobody else's."""
     reached: dict[str, str] = {}
     for host in hosts.values():
-        texts = [name for name in CONNECTION if name not in ("ansible_become", "ansible_port", *_PASSWORDS)]
+        others = ("ansible_become", "ansible_port", *_OTHER_NAMES, *_PASSWORDS)
+        texts = [name for name in CONNECTION if name not in others]
         if wrong := [name for name in texts if not _is_line(host.variables.get(name, ""))]:
             yield from ((name, f"must be one line of text, for {host.name}") for name in wrong)
             continue
@@ -154,6 +180,12 @@ def _connections(hosts: dict[str, Host]) -> Iterator[Problem]:
         for name, only in (("ansible_become_method", "sudo"), ("ansible_become_user", "root")):
             if (value := host.variables.get(name, only)) != only:
                 yield name, f"is {shown(value)} for {host.name}: there is no way but {only}"
+        for name, ours in _OTHER_NAMES.items():
+            if name in host.variables:
+                yield (
+                    name,
+                    f"is set for {host.name}: drift and the probe read {ours}, as Ansible does; write that",
+                )
         for name in _PASSWORDS:
             if host.variables.get(name):
                 why = "drift and the probe have no use for it: use a key, and sudo without a password"
@@ -168,8 +200,8 @@ def _connections(hosts: dict[str, Host]) -> Iterator[Problem]:
         if user and (problem := LOGIN.problem(user)):
             yield "ansible_user", f"{problem}, for {host.name}"
         try:
-            _ = host.ssh_arguments
-        except ValueError as error:
+            _ = host.ssh_settings
+        except (ValueError, GetoptError) as error:
             yield "ansible_ssh_common_args", f"cannot be taken apart, for {host.name}: {error}"
         if problem := _address_problem(host.address):
             yield "ansible_host", f"{problem}, for {host.name}"
@@ -364,7 +396,9 @@ def _limits(entry: dict[str, Any], at: str) -> Iterator[Problem]:
 
 def _files(entry: dict[str, Any], at: str, project: Path) -> Iterator[Problem]:
     for name, path in entry.get("files", {}).items():
-        if not (project / path).is_file():
+        if (project / path).is_dir():
+            yield f"{at}.files.{name}", f"{path!r} is a directory: name each of its files"
+        elif not (project / path).is_file():
             yield f"{at}.files.{name}", f"{path!r}: no such file in the project"
         elif not path.endswith(TEMPLATE) and (project / path).read_bytes().startswith(b"$ANSIBLE_VAULT"):
             yield (
