@@ -140,7 +140,8 @@ def refuse_what_matches_no_host() -> None:
     for option in ("limit", "exclude"):
         for pattern in given_options.get(option) or ():
             if pattern not in fleet().groups and not any(fnmatch(name, pattern) for name in fleet().hosts):
-                print(f"--{option} {pattern}: matches no host; {nearest(pattern, names)}", file=sys.stderr)
+                advice = f"say --{option} for each" if "," in pattern else nearest(pattern, names)
+                print(f"--{option} {pattern}: matches no host; {advice}", file=sys.stderr)
                 sys.exit(2)
 
 

@@ -1,11 +1,15 @@
-"""The zmqfleet command. Exit statuses: 0 all well, 1 a check said no, 2 wrong input or could not tell."""
+"""The zmqfleet command.
+
+Exit statuses: 0 all well, 1 a check said no, 2 wrong input or could not tell, 130 interrupted.
+"""
 
 import json
+import select
 import shlex
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +95,8 @@ class _Commands(click.Group):
             return super().invoke(ctx)
         except BrokenPipeError:
             raise  # whoever reads has seen enough; click knows
+        except KeyboardInterrupt:
+            sys.exit(130)  # as shells have it; click's own is a 1
         except OSError as error:
             raise _Failure(str(error)) from None
 
@@ -192,6 +198,13 @@ _LINES = click.option(
 )
 
 
+def _is_read() -> bool:
+    """Whether anybody still reads what is printed here, the other end of a pipe for instance."""
+    reader = select.poll()
+    reader.register(sys.stdout.fileno(), 0)
+    return not reader.poll(0)
+
+
 def _unknown(unknown: Mapping[str, str]) -> None:
     for host, why in unknown.items():
         _say(f"{host}: {why}")
@@ -214,7 +227,12 @@ def logs(service: str, follow: bool, lines: int, project: Path | None, inventory
     with _told():
         one = operate.service_of(found, service)
         if follow:
-            operate.follow_journal(found, one, lines, click.echo)
+            with suppress(KeyboardInterrupt), closing(operate.follow_journal(found, one, lines)) as followed:
+                for line in followed:
+                    if line is not None:
+                        click.echo(line)
+                    elif not _is_read():
+                        break
             return
         entries, unknown = operate.journal(found, one, lines)
     for line in entries:
@@ -233,7 +251,7 @@ def restart(service: str, project: Path | None, inventory: Path | None) -> None:
     """
     found = _fleet(project, inventory)
     with _told():
-        operate.start_anew(found, operate.service_of(found, service), click.echo)
+        operate.restart(found, operate.service_of(found, service), click.echo)
 
 
 @main.command()
@@ -242,14 +260,14 @@ def restart(service: str, project: Path | None, inventory: Path | None) -> None:
 @_PROJECT
 @_INVENTORY
 def rollback(service: str, release: str, project: Path | None, inventory: Path | None) -> None:
-    """Have SERVICE run RELEASE (the one before, if none is given) on one host after the other, each proven.
+    """Have SERVICE run RELEASE (if none is given, the one that ran before) on one host after the other, each proven.
 
-    Only the program is another then: `zmqfleet drift` says what differs from the variables, and the next converge rolls
-    out what they declare. `zmqfleet releases` lists what there is.
+    Hosts that run it already are passed over. Only the program is another then: `zmqfleet drift` says what differs from
+    the variables, and the next converge rolls out what they declare. `zmqfleet releases` lists what there is.
     """
     found = _fleet(project, inventory)
     with _told():
-        operate.start_anew(found, operate.service_of(found, service), click.echo, release)
+        operate.rollback(found, operate.service_of(found, service), release, click.echo)
 
 
 @main.command()
@@ -266,6 +284,7 @@ def releases(service: str, as_json: bool, project: Path | None, inventory: Path 
         click.echo(json.dumps({"schema": 1, "releases": entries, "unknown": dict(unknown)}, indent=2))
     for one in [] if as_json else entries:
         marks = [mark for mark in ("runs", "declared") if one[mark]]
+        marks += [] if one["runs"] or one["ran"] else ["not known to have run"]
         click.echo("  ".join((f"{one['host']:<12}", str(one["release"]), ", ".join(marks))).rstrip())
     _unknown({} if as_json else unknown)
     sys.exit(2 if unknown else 0)
@@ -273,15 +292,21 @@ def releases(service: str, as_json: bool, project: Path | None, inventory: Path 
 
 @main.command("retire")
 @click.argument("host")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask first.")
 @_PROJECT
 @_INVENTORY
-def retire_command(host: str, project: Path | None, inventory: Path | None) -> None:
+def retire_command(host: str, yes: bool, project: Path | None, inventory: Path | None) -> None:
     """Empty HOST, which leaves the fleet: its services, keys, rules, users. Then take it out of the inventory.
 
     Packages, the Go toolchain and the services' own state stay. The others forget its keys when they are converged.
     """
     found = _fleet(project, inventory)
     with _told():
+        concerned = retire.concerned(found, host)
+        if not yes and not sys.stdin.isatty():
+            raise _Failure(f"{host} has {concerned}: say --yes where nobody can be asked")
+        if not yes:
+            click.confirm(f"Empty {host}? It has {concerned}", abort=True)
         retire.retire(found, host, click.echo)
     click.echo(f"{host}: empty; take it out of {found.inventory}, then converge the others")
 

@@ -350,21 +350,29 @@ class HostRun:
                     self.failed[service] = Failure(f"did not start on {self.host}", moved)
         yield from self._pause()
 
-    def releases(self, service: Service) -> list[str]:
-        """The releases of a service that the host has, those that ran last first."""
-        return self.plan.actual.generations.get(f"{service.opt}/releases", [])
+    def releases(self, service: Service) -> dict[str, float]:
+        """The releases of a service that the host has, those that ran last first, and when each was last replaced
+        (seconds since 1970); 0 if it was not, because it runs or never did."""
+        found = self.plan.actual.generations.get(f"{service.opt}/releases", {})
+        running = self.running(service)
+        return {running: found[running], **found} if running else found
 
     def running(self, service: Service) -> str:
         """The release whose program the service's process runs; empty if it does not run, or runs something else."""
         program = self.plan.actual.units.get(f"{service.name}.service", {}).get("exe", "")
-        return next((one for one in self.releases(service) if program == service.program(one)), "")
+        found = self.plan.actual.generations.get(f"{service.opt}/releases", {})
+        return next((one for one in found if program == service.program(one)), "")
 
-    def start_anew(self, service: Service, release: str | None = None) -> Actions:
-        """A service is started anew, and proven; with a release, that one, or the one before if it is empty. If it does
-        not run, it goes back to what ran before."""
+    def start_anew(self, service: Service, release: str = "") -> Actions:
+        """A service is started anew, and proven; with a release, that one, unless it runs already. If it does not run,
+        it goes back to what ran before."""
         yield from self._lock()
         yield from self._wait_for_others()
         yield from self.read()
+        if self.plan.refusals:
+            raise HostError("\n".join(f"{self.host}: {line}" for line in self.plan.refusals))
+        if release and release not in self.releases(service):
+            raise HostError(f"{service.name} has no release {release} here any more")
         (part,) = (one for one in self.plan.parts if one.service == service.name and one.phase == START)
         unit, endpoints = f"/etc/systemd/system/{service.name}.service", f"{service.etc}/endpoints.json"
         if any(one.resource.name in (unit, endpoints) for one in self.plan.changes(phase=START)):
@@ -375,29 +383,15 @@ class HostRun:
         for one in part.resources:
             if isinstance(one, Step):
                 yield from self._execute(one)
-            if isinstance(one, Link) and release is not None:
-                chosen = self._release_of(service, release)
-                self.done.append(f"link {one.name}: releases/{chosen}")
-                yield from self._execute(Link(one.name, f"releases/{chosen}"))
+            if isinstance(one, Link) and release:
+                self.done.append(f"link {one.name}: releases/{release}")
+                yield from self._execute(Link(one.name, f"releases/{release}"))
             if isinstance(one, Unit):
                 self.done.append(f"unit {one.name}: started anew")
                 answer = yield Attempt(one.start)
                 assert answer
                 if not answer.succeeded:
                     raise HostError(answer.stderr.strip() or f"{one.name} does not start")
-
-    def _release_of(self, service: Service, release: str) -> str:
-        # what is to run, and does not, is none to go back to
-        current = self.plan.actual.links.get(f"{service.opt}/current", "").removeprefix("releases/")
-        others = [one for one in self.releases(service) if one not in (current, self.running(service))]
-        if release in others or (not release and others):
-            return release or others[0]
-        if release and release == self.running(service):
-            raise HostError(f"release {release} of {service.name} runs already")
-        known = f"; there are: {', '.join(others)}" if others else ""
-        raise HostError(
-            f"{service.name} has no {'release ' + release if release else 'earlier release'} here{known}"
-        )
 
     def retire(self) -> Actions:
         """What is no longer declared goes, once all that is declared runs; until then what is closed stays closed."""

@@ -249,9 +249,13 @@ class Plan:
         ours = {name for kind, name in (*self._manifest, *self._owned) if kind == Unit.kind}
         for _, resource in self._owned.values():
             if isinstance(resource, Rule):
-                by = self.actual.listeners.get(resource.port)
-                if by is not None and by not in ours:
-                    yield f"port {resource.port} of {resource.endpoint} is taken by {by}: stop that, or take another"
+                by = self.actual.listeners.get(resource.port, set())
+                # beside ours, at another of the host's addresses, others do no harm
+                if by and not by & ours:
+                    yield (
+                        f"port {resource.port} of {resource.endpoint} is taken by {', '.join(sorted(by))}: stop that, "
+                        "or take another"
+                    )
 
     @cached_property
     def handed_over(self) -> dict[str, list[str]]:
@@ -260,10 +264,10 @@ class Plan:
         found: dict[str, list[str]] = {}
         for _, resource in self._owned.values():
             if isinstance(resource, Rule):
-                by = units.get(self.actual.listeners.get(resource.port, ""))
+                by = {units[one] for one in self.actual.listeners.get(resource.port, ()) if one in units}
                 service = resource.endpoint.partition(".")[0]
-                if by is not None and by != service:
-                    found.setdefault(service, []).append(by)
+                if others := by - {service}:
+                    found.setdefault(service, []).extend(sorted(others))
         return found
 
     @property
@@ -273,7 +277,7 @@ class Plan:
         for entry in self.leaving:
             port = entry.get("port")
             if entry["kind"] == Rule.kind and port not in declared and port in self.actual.listeners:
-                by = self.actual.listeners[port]
+                by = ", ".join(sorted(self.actual.listeners[port]))
                 return f"port {port} of {entry['endpoint']} is no longer declared, but {by} listens there: stop that"
         return ""
 

@@ -7,18 +7,22 @@ from pathlib import PurePosixPath
 _MODULE = re.compile(rb'^\s*module\s+["`]?([A-Za-z0-9][^\s"`]*)', re.MULTILINE)
 _TEXT = re.compile(rb'"([^"\n]*)"|`([^`\n]*)`')
 _ELSEWHERE = re.compile(rb"\$\{SRCDIR\}|(?<!\.)\.\.(?!\.)")
+_DIRECTORY = re.compile(rb"=>\s*[\"`]?(\.{1,2}/[^\s\"`]*)")
 _C = re.compile(rb'["`]C["`]')
 
 
 def inputs(files: Mapping[str, bytes], package: str) -> set[str]:
     """Those of a module's files (by their paths in it) that a program's package is built from: its own and those of
-    packages that it imports, without tests. Where that is not to be told from imports alone, as in a workspace or with
-    C code that includes files from other directories, it is all of them."""
-    if any(PurePosixPath(name).name in ("go.mod", "go.work") for name in files if name != "go.mod"):
+    packages that it imports, without tests; other modules below it are none of it. Where that is not to be told from
+    imports alone, as in a workspace, with a module that a directory replaces, or with C code that includes files from
+    other directories, it is all of them."""
+    if "go.work" in files or replacements(files["go.mod"]):
         return set(files)
     if not (declared := _MODULE.search(files["go.mod"])):
         return set(files)
     module = declared[1].decode()
+    others = tuple(name.removesuffix("go.mod") for name in files if name.endswith("/go.mod"))
+    files = {name: text for name, text in files.items() if not name.startswith(others or "//")}
     packages: dict[str, list[str]] = {}
     for name in files:
         packages.setdefault(str(PurePosixPath(name).parent), []).append(name)
@@ -41,6 +45,11 @@ def inputs(files: Mapping[str, bytes], package: str) -> set[str]:
             found.update(below)
         left += (one for text in code for one in _imported(text, module) if one in packages)
     return found
+
+
+def replacements(go_mod: bytes) -> list[str]:
+    """The directories, as go.mod has them, by which it replaces modules."""
+    return [directory.decode(errors="replace") for directory in _DIRECTORY.findall(go_mod)]
 
 
 def _imported(text: bytes, module: str) -> Iterator[str]:

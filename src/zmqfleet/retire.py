@@ -12,14 +12,24 @@ from zmqfleet.fleet.model import Fleet, FleetError
 from zmqfleet.fleet.schema import nearest
 
 
+def concerned(fleet: Fleet, host: str) -> str:
+    """What the fleet has on a host, in words. Raises FleetError if there is no such host."""
+    if host not in fleet.hosts:
+        raise FleetError(
+            f"{fleet.inventory}: no host {host!r}; {nearest(host, fleet.hosts)}. One that was taken out before it was "
+            "empty has to come back for it"
+        )
+    names = [service.name for service in fleet.services_of(host)]
+    builds = ["what builds all services"] if host == fleet.builder else []
+    return ", ".join([*names, *builds]) or "no service"
+
+
 def retire(fleet: Fleet, host: str, say: Callable[[str], None]) -> None:
     """Stops and removes all that the host's manifest holds, in the order of a converge, and forgets the host's keys.
 
-    `say` gets a line for each thing. Raises FleetError if there is no such host, or it cannot be done; what was done
-    until then is found by the next try.
+    `say` gets a line for each thing. Raises FleetError if it cannot be done; what was done until then is found by the
+    next try.
     """
-    if host not in fleet.hosts:
-        raise FleetError(f"{fleet.inventory}: no host {host!r}; {nearest(host, fleet.hosts)}")
     run = HostRun(fleet, host, locking.Holder.of(os.getpid()), leaves=True)
     try:
         by_ssh.follow(run, run.read(), say)

@@ -11,6 +11,7 @@ from zmqfleet.releases import release
 from zmqfleet.resources.unit import seconds
 
 _WIDEST = 64  # characters of a cell: hosts have the say of some
+UNKNOWN = "unknown"
 _HEAD = ("SERVICE", "HOST", "STATE", "FOR", "RELEASE", "ENDPOINTS", "KEY", "DRIFT")
 
 
@@ -18,7 +19,7 @@ _HEAD = ("SERVICE", "HOST", "STATE", "FOR", "RELEASE", "ENDPOINTS", "KEY", "DRIF
 class Row:
     """A service on a host: its unit's state, and since when (seconds since 1970, None if it does not run); the release
     that runs and the declared one; at which endpoints it listens; its key's age (seconds, None without one); whether
-    anything of it differs from what is declared."""
+    anything of it differs from what is declared, None if its host could not be asked, the state is UNKNOWN then."""
 
     service: str
     host: str
@@ -29,12 +30,12 @@ class Row:
     declared: str
     endpoints: Mapping[str, bool]
     key_age: float | None
-    drift: bool
+    drift: bool | None
 
     @property
     def is_well(self) -> bool:
         """Whether it runs as it is declared to."""
-        return self.state == "active" and not self.drift and all(self.endpoints.values())
+        return self.state == "active" and self.drift is False and all(self.endpoints.values())
 
     @property
     def cells(self) -> tuple[str, ...]:
@@ -52,7 +53,7 @@ class Row:
             if self.endpoints
             else "-",
             _for(self.key_age),
-            "yes" if self.drift else "no",
+            {True: "yes", False: "no", None: "?"}[self.drift],
         )
 
 
@@ -76,16 +77,24 @@ class Report:
 
     def as_text(self) -> str:
         """A table, then the hosts that could not be asked."""
+        unknown = [f"{host}: {why}" for host, why in self.unknown.items()]
+        if not self.rows:
+            return "\n".join(["no service is declared there", *unknown])
         lines = [_HEAD, *(tuple(cell[:_WIDEST] for cell in row.cells) for row in self.rows)]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         table = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
-        return "\n".join([*table, *(f"{host}: {why}" for host, why in self.unknown.items())])
+        return "\n".join([*table, *unknown])
 
 
 def look(fleet: Fleet, names: Sequence[str] = ()) -> Report:
     """Reads hosts, given by name or group (all of them by default). Raises FleetError if a name is neither."""
     seen = drift.read(fleet, names)
     rows = [row for run in seen.runs.values() for row in _rows(run)]
+    rows += [
+        Row(one.name, host, UNKNOWN, None, 0, "", release(fleet, one).id, {}, None, None)
+        for host in seen.unknown
+        for one in fleet.services_of(host)
+    ]
     return Report(sorted(rows, key=lambda row: (row.service, row.host)), seen.unknown)
 
 
@@ -109,7 +118,7 @@ def _row(run: HostRun, service: Service, differs: bool) -> Row:
         now,
         run.running(service),
         release(run.fleet, service).id,
-        {e.name: actual.listeners.get(e.port) == unit_name for e in service.endpoints},
+        {e.name: unit_name in actual.listeners.get(e.port, ()) for e in service.endpoints},
         now - key.changed if key and now else None,
         differs,
     )

@@ -64,7 +64,7 @@ def test_nobody_gets_in_after_a_reboot_without_rules(mended: Lab) -> None:
 @pytest.mark.parametrize("engine", ENGINES)
 def test_nobody_gets_in_while_a_host_leaves_and_comes_back(mended: Lab, engine: str) -> None:
     with nobody_gets_in(mended):
-        mended.run("zmqfleet", "retire", "broker1").must_succeed()
+        mended.run("zmqfleet", "retire", "broker1", "--yes").must_succeed()
         assert (
             mended.sh(
                 "broker1", "nft list ruleset; ls -d /etc/systemd/system/nftables.service.d", check=False

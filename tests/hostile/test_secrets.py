@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from labs import ENGINES, ROOT, Lab, project, variables
+from labs import ENGINES, ROOT, Lab, Run, project, variables
 
 CANARY = "canary-3f9c1b7e"
 NAME = "QUOTES_TEST_TOKEN"
@@ -68,6 +68,7 @@ def test_nothing_tells_a_secret(secretive: Lab, tmp_path: Path) -> None:
             secretive.run("zmqfleet", "view", "broker1"),
             secretive.run("zmqfleet", "view", "broker1", "--json"),
             secretive.run("zmqfleet", "drift"),
+            secretive.run("zmqfleet", "status", "--json"),
             secretive.engine("pyinfra", "--dry", "-vvv", "--debug", "--diff"),
             secretive.run("ansible-playbook", "-i", str(secretive.inventory), "--check", "--diff", "-vvvv", "site.yml",
                           **loud),
@@ -91,6 +92,11 @@ def test_nothing_tells_a_secret(secretive: Lab, tmp_path: Path) -> None:
         assert CANARY not in secretive.sh(host, "journalctl --no-pager --since -1h")
 
 
+def followed(lab: Lab) -> Run:
+    """What `logs -f` says in its first seconds."""
+    return lab.run("timeout", "--signal=INT", "10", "zmqfleet", "logs", "-f", "quotes")
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 def test_what_a_service_says_at_its_end_is_told_without_its_secrets(secretive: Lab, engine: str) -> None:
     main = secretive.project / "examples" / "quotes" / "cmd" / "quotes" / "main.go"
@@ -100,5 +106,6 @@ def test_what_a_service_says_at_its_end_is_told_without_its_secrets(secretive: L
     main.write_text(text if '"os"' in text else text.replace("import ", 'import "os"\nimport ', 1))
     failed = secretive.engine(engine)
     assert failed.status != 0
-    assert "panic: with ***" in failed.output
-    assert CANARY not in failed.output
+    for said in (failed, secretive.run("zmqfleet", "logs", "quotes"), followed(secretive)):
+        assert "panic: with ***" in said.output
+        assert CANARY not in said.output

@@ -99,6 +99,15 @@ def test_a_controller_that_knows_nothing_changes_nothing(lab: Lab, tmp_path: Pat
     assert public_keys(fresh) == public_keys(lab)
 
 
+def test_a_secret_key_that_others_may_read_is_none(lab: Lab) -> None:
+    secret = "/etc/zmqfleet/quotes-client/curve.key_secret"
+    lab.sh("gateway1", f"chmod 440 {secret}")
+    found = lab.drift()
+    lab.sh("gateway1", f"chmod 400 {secret}; systemctl restart quotes-client")
+    assert ("gateway1", "key quotes-client: missing, or not root's alone") in found
+    assert lab.drift() == set()
+
+
 def public_keys(lab: Lab) -> dict[str, str]:
     curve = lab.state / "curve"
     found = {str(path.relative_to(curve)): path.read_text() for path in curve.rglob("*.pub")}

@@ -1,5 +1,7 @@
 """What a team gives its services: by host, from a vault, as files, as credentials, as directives of their units."""
 
+import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from typing import Any
@@ -56,7 +58,9 @@ def home(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     (root / "files" / "names.tmpl").write_text(LITERAL)
     yield found
     lab.converge("pyinfra")
-    lab.sh("gateway1", "rm -rf /var/lib/zmqfleet-state/worker")
+    # what is left of a service is nobody's, whoever gets its user's number
+    state = "/var/lib/zmqfleet-state/worker"
+    assert lab.sh("gateway1", f"stat -c '%a %U' {state}; rm -r {state}") == "700 root\n"
     assert lab.drift() == set()
 
 
@@ -191,9 +195,61 @@ def test_a_drop_in_of_others_is_followed_and_stays(home: Lab) -> None:
         after = started(lab)
         assert {host for host in before if before[host] != after[host]} == {"broker1"}
         assert lab.drift() == set()
-    lab.sh("broker1", f"rm {directory}/50-team.conf")
-    assert lab.drift() == {("broker1", "unit feeder.service: runs with an earlier drop-in")}
+    lab.sh("broker1", f"rm -r {directory}")
+    assert lab.drift() == {("broker1", "unit feeder.service: must be loaded again")}
+    before = started(lab)
     lab.converge("ansible")
-    assert lab.sh("broker1", "systemctl show -P Nice feeder") == "0\n"
-    lab.sh("broker1", f"rmdir {directory}")
+    assert lab.sh("broker1", "cut -d ' ' -f 19 /proc/$(systemctl show -P MainPID feeder)/stat") == "0\n"
+    assert {host for host, one in started(lab).items() if one != before[host]} == {"broker1"}
     assert lab.drift() == set()
+
+
+# starts, and fails three seconds later
+FAILS = {"Service": {"ExecStartPre": "/usr/bin/timeout 3 /bin/sleep 9"}}
+
+
+def test_what_a_full_disk_does_not_let_back_is_kept(home: Lab) -> None:
+    declared(home).converge("pyinfra")
+    peers = home.sh("broker1", f"cat {ETC}/peers")
+    fills = (
+        f"old=$(systemctl show -P InvocationID feeder); cp -a {ETC} /run/feeder; "
+        f"mount -t tmpfs -o size=256k,mode=755 none {ETC}; cp -a /run/feeder/. {ETC}; rm -r /run/feeder; "
+        "(until [ $(systemctl show -P InvocationID feeder) != $old ]; do sleep 0.2; done; "
+        f"head -c 1M /dev/zero >{ETC}/fill) >/dev/null 2>&1 &"
+    )
+    home.sh("broker1", fills)
+    try:
+        failed = declared(home, unit=FAILS).engine("pyinfra")
+        assert failed.status != 0
+        assert "feeder.service: ./etc/zmqfleet/feeder/peers cannot be put back" in failed.output
+        assert "runs as before" not in failed.output
+        assert home.sh("broker1", f"cat {ETC}/.proven{ETC}/peers") == peers
+        assert home.sh("broker1", f"cat {ETC}/peers") == peers
+    finally:
+        home.sh("broker1", f"umount -l {ETC}")
+        declared(home).converge("ansible")
+    assert home.drift() == set()
+
+
+@both_engines
+def test_a_host_goes_back_by_itself_if_the_run_is_killed(home: Lab, engine: str) -> None:
+    declared(home).converge(engine)
+    bad = declared(home, unit=FAILS)
+    show = "systemctl show -P InvocationID feeder"
+    before = home.sh("broker1", show)
+    command = {
+        "pyinfra": ["pyinfra", "-y", "inventory", "deploy.py"],
+        "ansible": ["ansible-playbook", "-i", str(bad.inventory), "site.yml"],
+    }[engine]
+    about = {"ZMQFLEET_PROJECT": str(bad.project), "ZMQFLEET_INVENTORY": str(bad.inventory)}
+    with subprocess.Popen(
+        command, cwd=bad.cwd, env={**os.environ, **about}, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL, start_new_session=True,
+    ) as process:  # fmt: skip
+        home.sh("broker1", f'until [ "$({show})" != {before.strip()} ]; do sleep 0.2; done')
+        os.killpg(process.pid, signal.SIGKILL)
+    waits = f"for i in $(seq 60); do sleep 1; [ -e {ETC}/.proven ] || break; done; systemctl is-active feeder"
+    assert home.sh("broker1", waits) == "active\n"
+    assert home.sh("broker1", "grep -c timeout.3 /etc/systemd/system/feeder.service; true") == "0\n"
+    declared(home).converge(engine)
+    assert home.drift() == set()

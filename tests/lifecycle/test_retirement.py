@@ -107,7 +107,7 @@ def test_twins_stay_equal_and_nothing_undeclared_stays(
 
 
 def test_a_host_that_leaves_is_empty_and_forgotten(lab: Lab) -> None:
-    left = lab.run("zmqfleet", "retire", "gateway1")
+    left = lab.run("zmqfleet", "retire", "gateway1", "--yes")
     assert left.status == 0, left.output
     paths = (
         "/etc/zmqfleet /opt/zmqfleet /usr/local/lib/zmqfleet /run/zmqfleet.lock /etc/systemd/system/quotes*"

@@ -140,9 +140,11 @@ class ModelHost:
             elif one.kind == "generations":
                 inside = [(n.changed, p) for p, n in self.paths.items() if posixpath.dirname(p) == one.path]
                 newest = sorted(inside, reverse=True)
-                found.generations[one.path] = [posixpath.basename(path) for _, path in newest]
+                found.generations[one.path] = {posixpath.basename(path): 0.0 for _, path in newest}
         found.peers = {name: list(networks) for name, networks in self.peers.items()}
-        found.listeners = {port: unit for unit, one in self.processes.items() for port in one.ports}
+        for unit, one in self.processes.items():
+            for port in one.ports:
+                found.listeners.setdefault(port, set()).add(unit)
         if MANIFEST in self.paths:
             found.manifest = [json.loads(line) for line in self.paths[MANIFEST].data.splitlines()]
         return found
@@ -170,7 +172,9 @@ class ModelHost:
             "NRestarts": "0",
             "ExecMainStartTimestamp": _timestamp(started) if process else "",
             "now": str(self.clock),
-            **({"exe": process.exe} if process and process.exe else {}),
+            **(
+                {"exe": process.exe, "user": name.removesuffix(".service")} if process and process.exe else {}
+            ),
         }
 
     def manifest(self) -> list[tuple[str, str]]:

@@ -192,7 +192,7 @@ def test_rules_stay_while_something_listens(
 
     def listens(fleet: Fleet) -> Any:
         found = original(fleet)
-        found.listeners[5555] = "quotes"
+        found.listeners[5555] = {"quotes"}
         return found
 
     monkeypatch.setattr(host, "actual", listens)

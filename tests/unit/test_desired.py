@@ -353,7 +353,7 @@ def test_what_is_not_ours_is_refused_by_name_before_anything_is_placed(
 def test_a_port_at_which_others_listen_is_refused_before_anything_is_placed(
     new: Converged, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    actual = Actual("12", listeners={5556: "nginx.service", 22: "sshd", 7777: "python3"})
+    actual = Actual("12", listeners={5556: {"nginx.service"}, 22: {"sshd"}, 7777: {"python3"}})
     message = "port 5556 of quotes.ticks is taken by nginx.service: stop that, or take another"
     refused(new, monkeypatch, actual, message)
 

@@ -138,9 +138,14 @@ def _lines(one: Resource, found: Fleet) -> list[str]:
             return [f"table {name} by {file}"]
         case Peers(name, networks, guard):
             return [f"peers {name} {', '.join(networks)} by {' '.join(guard)}"]
-        case Unit(name, start, restarted_by, program, unproven):
+        case Unit(name, start, restarted_by, program, unproven, user):
             about = [f"restarted by: {path}" for path in restarted_by]
-            about += [f"start: {' '.join(start)}", f"program: {program}", f"unproven: {unproven}"]
+            about += [
+                f"start: {' '.join(start)}",
+                f"program: {program}",
+                f"unproven: {unproven}",
+                f"user: {user}",
+            ]
             return [f"unit {name} {one.path}", *(f"  {line}" for line in about)]
     raise AssertionError(one)
 

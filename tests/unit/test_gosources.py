@@ -41,6 +41,13 @@ def changed(name: str, text: bytes) -> dict[str, bytes]:
     return {**MODULE, name: text}
 
 
+def test_another_module_below_is_none_of_it() -> None:
+    files = {**MODULE, "tools/go.mod": b"module example.com/team/tools", "cmd/two/static/go.mod": b"module x"}
+    assert inputs(files, "./cmd/one") == ONE
+    embedding = b"package main\n\n//go:embed static\nvar pages embed.FS\n"
+    assert inputs({**files, "cmd/two/main.go": embedding}, "./cmd/two") == {*ALWAYS, "cmd/two/main.go"}
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -60,7 +67,7 @@ def test_what_lies_below_a_package_that_may_use_it(text: bytes) -> None:
     ("name", "text"),
     [
         ("go.work", b"go 1.25\nuse .\n"),
-        ("internal/b/go.mod", b"module example.com/team/internal/b\n"),
+        ("go.mod", b"module example.com/team\nreplace (\n\texample.com/x v1.0.0 => ./internal/b\n)\n"),
         ("internal/b/b.go", b'package b\n\n// #include "../x.h"\nimport "C"\n'),
         ("internal/b/b.go", b'package b\n\n// #cgo CFLAGS: -I${SRCDIR}/include\nimport "C"\n'),
         ("internal/b/b.go", b"package b\n\n// #cgo CFLAGS: -I..\nimport `C`\n"),
@@ -70,7 +77,7 @@ def test_what_lies_below_a_package_that_may_use_it(text: bytes) -> None:
     ids=[
         *(
             "workspace",
-            "module in a module",
+            "directory in place of a module",
             "C of another directory",
             "directory of C headers",
             "the one above",

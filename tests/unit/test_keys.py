@@ -54,7 +54,10 @@ def test_the_keys_of_a_host_are_kept_by_their_names(found: Fleet) -> None:
 def test_a_key_that_was_made_anew_replaces_the_one_before_and_is_said(found: Fleet) -> None:
     assert keys.learn(found, "broker1", {"probe": PROBE, "quotes": QUOTES}) == []
     said = f"broker1: its key quotes is {OTHER} now, and was {QUOTES}: "
-    advice = "if nobody has installed that host anew or removed the key, see who changed it"
+    advice = (
+        "if nobody has installed that host anew, removed the key, or renamed or moved its service and back, see who "
+        "changed it"
+    )
     assert keys.learn(found, "broker1", {"probe": PROBE, "quotes": OTHER}) == [said + advice]
     assert keys.learn(found, "broker1", {"probe": PROBE, "quotes": OTHER}) == []
     assert keys.kept(found, "broker1") == {"probe": PROBE, "quotes": OTHER}

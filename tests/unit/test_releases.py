@@ -47,6 +47,20 @@ def test_release_follows_from_every_input_of_the_build_and_nothing_else(project:
     assert quotes(project).id == second, "`.` is the default"
 
 
+def test_with_flags_that_may_name_any_file_every_file_counts(project: Project) -> None:
+    overlay = project.root / "src" / "tools" / "overlay.json"
+    overlay.parent.mkdir()
+    overlay.write_text("{}")
+    project.write(zmq_services=[SERVICE, CLIENT])
+    without = quotes(project).id
+    overlay.write_text("{ }")
+    assert quotes(project).id == without
+    project.write(zmq_services=[SERVICE, CLIENT], golang_env={"GOFLAGS": "-overlay=tools/overlay.json"})
+    flagged = quotes(project).id
+    overlay.write_text("{}")
+    assert quotes(project).id != flagged
+
+
 def test_services_of_one_module_share_a_source_archive(project: Project) -> None:
     serving = {**SERVICE, "build": {"source": "src", "package": "./cmd/serve"}}
     project.write(zmq_services=[serving, CLIENT])

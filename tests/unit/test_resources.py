@@ -1,5 +1,6 @@
 """Each kind of resource: how a host is read, what is made of it, and what differs."""
 
+import os
 import shlex
 import subprocess
 from dataclasses import replace
@@ -51,6 +52,7 @@ UNIT = Unit(
     start=("unit-start", "quotes.service"),
     restarted_by=("/etc/q/a", "/etc/q/curve.key_secret"),
     program="/opt/q/releases/1/q",
+    user="quotes",
     unproven="/etc/q/.proven",
 )
 EVERY = (NEEDED, GO, USER, PLAIN, EXACT, FILE, LISTED, BINARY, LINK, KEY, KEPT, STEP, TABLE, PEERS, UNIT)
@@ -89,12 +91,13 @@ regular file|400|root|root|1795269100.000000000|/etc/q/curve.key_secret
 regular file|644|root|root|1795269100.000000000|/etc/q/curve.key
 quotes|some key
 == zmqfleet generations
-/opt/q/releases|yes|
-/opt/q/releases|yes|1
-/opt/q/releases|yes|0
+/opt/q/releases|yes||
+/opt/q/releases|yes|1795269100.500000000|0
+/opt/q/releases|yes|1795269200.000000000|1
 == zmqfleet rule
 5555|quotes.service|quotes
 22||sshd
+22|ssh.socket|systemd
 == zmqfleet table
 {TABLE_Q}|inet q
 == zmqfleet step
@@ -113,6 +116,7 @@ quotes.service|127.0.0.0/8
 now=1795269300.000000000
 MainPID=4711
 exe=/opt/q/releases/1/q
+user=quotes
 NRestarts=0
 ExecMainStartTimestamp=Sat 2026-11-21 13:53:10.500000 UTC
 ExecMainStatus=0
@@ -153,8 +157,10 @@ def test_all_that_was_printed_is_read() -> None:
     assert found.links == {"/opt/q/current": "releases/1"}
     assert found.sha256 == {"/etc/q/a": X, "/etc/q/clients/one.key": Y}
     assert found.paths["/etc/q"] == resources.Entry("directory", "755", "root", "root", 1795269100.000000001)
-    assert found.generations == {"/opt/q/releases": ["1", "0"]}
-    assert found.listeners == {5555: "quotes.service", 22: "sshd"}
+    # those that have run first, and of them the latest
+    assert found.generations == {"/opt/q/releases": {"1": 1795269200.0, "0": 1795269100.5}}
+    assert list(found.generations["/opt/q/releases"]) == ["1", "0"]
+    assert found.listeners == {5555: {"quotes.service"}, 22: {"sshd", "ssh.socket"}}
     assert found.steps == {"what is kept"}
     assert found.tables == {"inet q": TABLE_Q}
     assert found.name_servers == ["198.51.100.53", "fe80::53"]
@@ -202,7 +208,7 @@ def test_nothing_differs_where_all_is_as_declared() -> None:
         ("symbolic link|777|root|root|1795269100.000000000|/opt/q/current\nreleases/1",
          "directory|755|root|root|1|/opt/q/current\n", "/opt/q/current", "is a directory"),
         ("quotes|some key\n", "", "quotes", "missing, or not root's alone"),
-        ("/opt/q/releases|yes|0\n", "/opt/q/releases|yes|0\n/opt/q/releases|yes|x\n", "/opt/q/releases", "1 to go"),
+        ("/opt/q/releases|yes||\n", "/opt/q/releases|yes||\n/opt/q/releases|yes||x\n", "/opt/q/releases", "1 to go"),
         ("what is kept\n", "", "what is kept", "to be done"),
         (f"{TABLE_Q}|inet q\n", "", "inet q", "missing"),
         (TABLE_Q, Y[::-1], "inet q", "content"),
@@ -225,7 +231,10 @@ def test_nothing_differs_where_all_is_as_declared() -> None:
         ("exe=/opt/q/releases/1/q", "exe=/opt/q/releases/0/q", "quotes.service", "runs /opt/q/releases/0/q"),
         ("exe=/opt/q/releases/1/q", "exe=/opt/q/releases/1/q (deleted)", "quotes.service",
          "runs /opt/q/releases/1/q (deleted)"),
-        ("MainPID=4711\nexe=/opt/q/releases/1/q\n", "MainPID=0\n", "quotes.service", "runs nothing"),
+        ("exe=/opt/q/releases/1/q\n", "", "quotes.service", "runs nothing"),
+        # whose user was removed, and is another now, or nobody
+        ("user=quotes", "user=spy", "quotes.service", "runs as spy"),
+        ("user=quotes", "user=", "quotes.service", "runs as nobody known"),
         ("== zmqfleet unit\n", "== zmqfleet unit\ndirectory|700|root|root|1|/etc/q/.proven\n", "quotes.service",
          "was not proven to run"),
         ("now=1795269300.0", "now=1795269200.0\nNRestarts=3\nX=", "quotes.service", ""),
@@ -293,7 +302,7 @@ def test_what_a_step_makes_has_its_mode_and_owner_compared() -> None:
 
 
 def test_generations_in_use_stay_whatever_their_age() -> None:
-    found = Actual(generations={"/opt/q/releases": ["5", "4", "3", "2", "1"]})
+    found = Actual(generations={"/opt/q/releases": dict.fromkeys("54321", 0.0)})
     assert KEPT.surplus(found) == ["/opt/q/releases/4", "/opt/q/releases/3", "/opt/q/releases/2"]
     # what is in use and not there yet has its place already
     assert Generations("/opt/q/releases", 1, ("6",)).surplus(found) == [
@@ -302,6 +311,21 @@ def test_generations_in_use_stay_whatever_their_age() -> None:
     assert KEPT.commands(found, False) == [
         ("rm", "-rf", "--", "/opt/q/releases/4", "/opt/q/releases/3", "/opt/q/releases/2")
     ]
+
+
+def test_what_ran_stays_before_what_never_did(tmp_path: Path) -> None:
+    for name, ran in (("old", 100), ("older", 50), ("oldest", 10), ("failed", 0), ("placed", 0)):
+        (tmp_path / name).mkdir()
+        if ran:
+            (tmp_path / name / ".ran").touch()
+            os.utime(tmp_path / name / ".ran", (ran, ran))
+    one = Generations(str(tmp_path), 3, ("placed",))
+    done = subprocess.run(
+        ["sh", "-c", resources.read([one], "/nowhere")], capture_output=True, text=True, check=True
+    )
+    found = resources.parse(done.stdout.splitlines())
+    assert list(found.generations[str(tmp_path)].items())[:3] == [("old", 100), ("older", 50), ("oldest", 10)]
+    assert sorted(one.surplus(found)) == [f"{tmp_path}/failed", f"{tmp_path}/oldest"]
 
 
 def test_what_is_left_of_a_generation_is_none_and_goes(tmp_path: Path) -> None:
@@ -610,7 +634,7 @@ def test_nothing_that_has_a_name_becomes_shell_text(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("pwned"))
     assert set(read.paths) == {f"{base}/exact", f"{base}/exact/{NASTY}", f"{base}/file", f"{base}/link"}
     assert read.links == {f"{base}/link": NASTY}
-    assert read.generations == {f"{base}/releases": ["1"]}
+    assert read.generations == {f"{base}/releases": {"1": 0.0}}
     assert read.steps == {NASTY}
     assert (read.packages, read.users) == (set(), {})
 

@@ -288,6 +288,31 @@ SERVICE_FAULTS: dict[str, tuple[Change, str, str]] = {
         "zmq_services[0].unit.Service.StandardOutput",
         "root would open it",
     ),
+    "files that root would take for its own": (
+        put(unit={"Service": {"BindPaths": "/var/lib/zmqfleet-state/quotes/lib:/usr/local/lib/zmqfleet"}}),
+        "zmq_services[0].unit.Service.BindPaths",
+        "root would see other files than the host's",
+    ),
+    "another root": (
+        put(unit={"Service": {"RootDirectory": "/var/lib/zmqfleet-state/quotes"}}),
+        "zmq_services[0].unit.Service.RootDirectory",
+        "root would see other files than the host's",
+    ),
+    "time said twice": (
+        put(unit={"Service": {"TimeoutSec": 500}}),
+        "zmq_services[0].unit.Service.TimeoutSec",
+        "say it in start_timeout",
+    ),
+    "a unit that stops others": (
+        put(unit={"Unit": {"Conflicts": "ssh.service nftables.service"}}),
+        "zmq_services[0].unit.Unit.Conflicts",
+        "it would stop other units",
+    ),
+    "a unit that stops its host": (
+        put(unit={"Unit": {"FailureAction": "poweroff-force"}}),
+        "zmq_services[0].unit.Unit.FailureAction",
+        "it would stop the host",
+    ),
     "group of another service": (
         put(unit={"Service": {"SupplementaryGroups": "quotes-client"}}),
         "zmq_services[0].unit.Service.SupplementaryGroups",
@@ -409,6 +434,26 @@ def test_connecting_to_an_unknown_endpoint_is_refused(project: Project) -> None:
         "zmq_services[1].connects[0]: unknown endpoint 'quotes.order'; did you mean 'quotes.orders'?"
         in output
     )
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        (
+            "require example.com/x v1.0.0",
+            "src/go.mod requires modules, but there is no go.sum: run `go mod tidy` there",
+        ),
+        ("replace example.com/x => ../x", "its go.mod replaces a module by '../x', which is not below it"),
+        ("replace example.com/x => ./x", "its go.mod replaces a module by './x', where there is no go.mod"),
+        ("// require and replace", ""),
+    ],
+)
+def test_a_module_that_could_not_be_built_is_refused(project: Project, line: str, why: str) -> None:
+    (project.root / "x").mkdir()
+    (project.root / "x" / "go.mod").write_text("module example.com/x\n")
+    (project.root / "src" / "go.mod").write_text(f"module example.com/src\n{line}\n")
+    status, output = validate(project)
+    assert (status, f"zmq_services[0].build.source: {why}" in output) == ((2, True) if why else (0, False))
 
 
 def test_connecting_without_being_allowed_is_refused(project: Project) -> None:

@@ -43,7 +43,6 @@ def test_a_host_behind_another_in_an_ini_inventory(behind: Lab, tmp_path: Path, 
         lines += [f"[{group}]", f"{host} ansible_host={hosts[host].address}{way}"]
     inventory = tmp_path / "hosts.ini"
     inventory.write_text("\n".join([*lines, "[strangers]"]) + "\n")
-    behind.inside("gateway1", "echo '# by hand' >>/etc/zmqfleet/quotes-client/environment")
     about = {
         "ZMQFLEET_INVENTORY": str(inventory),
         "ZMQFLEET_PROJECT": str(behind.project),
@@ -56,9 +55,9 @@ def test_a_host_behind_another_in_an_ini_inventory(behind: Lab, tmp_path: Path, 
             "pyinfra": ("pyinfra", "-y", "inventory", "deploy.py"),
             "ansible": ("ansible-playbook", "-i", str(inventory), "site.yml"),
         }[engine]
+        behind.inside("gateway1", "echo '# by hand' >>/etc/zmqfleet/quotes-client/environment")
+        assert behind.run("zmqfleet", "drift", **about).status == 1
         change = ("gateway1", "file /etc/zmqfleet/quotes-client/environment: content")
         assert change in behind.run(*command, **about).must_succeed().changes
         assert "3 as declared" in behind.run("zmqfleet", "drift", **about).must_succeed().stdout
-        behind.inside("gateway1", "echo '# by hand' >>/etc/zmqfleet/quotes-client/environment")
-    assert behind.run("zmqfleet", "drift", **about).status == 1
     behind.run("zmqfleet", "probe", **about).must_succeed()

@@ -160,6 +160,7 @@ def _start(fleet: Fleet, host: str, service: Service) -> Part:
         start=(UNIT_START, "--proven", kept, *within, unit_name, *ports),
         restarted_by=(*paths, new.on_host, *secret),
         program=new.on_host,
+        user=service.name,
         unproven=kept,
     )
     keep = Step(

@@ -39,8 +39,8 @@ def learn(fleet: Fleet, host: str, shown: Mapping[str, str], made: Container[str
         if path.stem not in before:
             path.unlink(missing_ok=True)
     return [
-        f"{host}: its key {name} is {key} now, and was {before[name]}: if nobody has installed that host anew or "
-        "removed the key, see who changed it"
+        f"{host}: its key {name} is {key} now, and was {before[name]}: if nobody has installed that host anew, "
+        "removed the key, or renamed or moved its service and back, see who changed it"
         for name, key in new.items()
         if before[name] and name not in made
     ]

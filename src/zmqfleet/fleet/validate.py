@@ -16,6 +16,7 @@ from zmqfleet.fleet.addresses import addresses
 from zmqfleet.fleet.grammar import DNS_NAME, GROUP, HOST, LOGIN, shown
 from zmqfleet.fleet.model import BUILD_VARIABLES, PER_HOST, Fleet, FleetError, instance_from, is_loopback
 from zmqfleet.fleet.schema import check, nearest, options
+from zmqfleet.gosources import replacements
 from zmqfleet.inventory import CONNECTION, FALSE, TEMPLATE, TRUE, Host, shortened, top_level
 
 _RESERVED = {"probe", "manifest", "root", "daemon", "bin", "sys", "sync", "mail", "backup", "nobody", "sshd", "ssh",
@@ -305,6 +306,22 @@ def _second_builder(
 _BINDINGS = {"goczmq": "github.com/zeromq/goczmq", "zmq4": "github.com/pebbe/zmq4"}
 
 
+def _module(directory: Path, at: str) -> Iterator[Problem]:
+    """What a module needs that its build would miss."""
+    text = (directory / "go.mod").read_bytes()
+    sums = ("go.sum", "vendor/modules.txt")
+    if re.search(rb"^\s*require\b", text, re.MULTILINE) and not any(
+        (directory / one).is_file() for one in sums
+    ):
+        yield at, f"{directory.name}/go.mod requires modules, but there is no go.sum: run `go mod tidy` there"
+    for other in replacements(text):
+        if not (directory / other).resolve().is_relative_to(directory.resolve()):
+            why = "which is not below it, and does not go to the build host"
+            yield at, f"its go.mod replaces a module by {shown(other)}, {why}"
+        elif not (directory / other / "go.mod").is_file():
+            yield at, f"its go.mod replaces a module by {shown(other)}, where there is no go.mod"
+
+
 def _source(entry: dict[str, Any], at: str, project: Path) -> Iterator[Problem]:
     build, artifact = entry.get("build"), entry.get("artifact")
     if build and artifact:
@@ -316,6 +333,7 @@ def _source(entry: dict[str, Any], at: str, project: Path) -> Iterator[Problem]:
                 f"{build['source']!r} is no Go module: there is no {build['source']}/go.mod",
             )
             return
+        yield from _module(project / build["source"], f"{at}.build.source")
         yield from _package(build, f"{at}.build.package", project)
         if (module := _BINDINGS.get(build.get("binding", ""))) and module not in (
             project / build["source"] / "go.mod"
@@ -409,33 +427,47 @@ def _files(entry: dict[str, Any], at: str, project: Path) -> Iterator[Problem]:
 
 # What other keys of zmq_services say, or what would undo what a service is protected by.
 _NOT_IN_UNIT = {
+    "BindPaths": "root would see other files than the host's: say ReadWritePaths",
+    "BindReadOnlyPaths": "root would see other files than the host's: say ReadOnlyPaths",
     "CacheDirectory": "say it in state",
     "ConfigurationDirectory": "say it in files",
+    "Conflicts": "it would stop other units",
     "DynamicUser": "the user is the service's own",
     "Environment": "say it in env",
     "EnvironmentFile": "say it in env",
     "ExecStart": "say it in build or artifact, and args",
+    "ExtensionDirectories": "root would see other files than the host's",
+    "ExtensionImages": "root would see other files than the host's",
+    "FailureAction": "it would stop the host",
     "Group": "the group is the service's own",
     "IPAddressAllow": "say it in connects or egress",
     "IPAddressDeny": "say it in connects or egress",
+    "JobTimeoutAction": "it would stop the host",
     "LimitNOFILE": "say it in limits.nofile",
     "ImportCredential": "say it in credentials",
     "LoadCredential": "say it in credentials",
     "LoadCredentialEncrypted": "say it in credentials",
     "LogsDirectory": "say it in state",
+    "MemoryLimit": "say it in limits.memory",
     "MemoryMax": "say it in limits.memory",
+    "MountImages": "root would see other files than the host's",
     "OpenFile": "root would open it: say it in files",
     "PAMName": "the user is the service's own",
     "PermissionsStartOnly": "no command of a unit is run by root",
+    "RootDirectory": "root would see other files than the host's",
+    "RootImage": "root would see other files than the host's",
     "RuntimeDirectory": "say it in state",
     "SetCredential": "say it in credentials",
     "SetCredentialEncrypted": "say it in credentials",
     "StandardError": "root would open it: write to standard error, for the journal",
     "StandardInput": "root would open it: say it in files",
     "StandardOutput": "root would open it: write to standard output, for the journal",
+    "StartLimitAction": "it would stop the host",
     "StateDirectory": "say it in state",
+    "SuccessAction": "it would stop the host",
     "SupplementaryGroups": "the group is the service's own",
     "TasksMax": "say it in limits.tasks",
+    "TimeoutSec": "say it in start_timeout, and TimeoutStopSec",
     "TimeoutStartSec": "say it in start_timeout",
     "Type": "say it in type",
     "User": "the user is the service's own",

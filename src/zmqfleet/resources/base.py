@@ -37,9 +37,11 @@ class Actual:
     name_servers: list[str] = field(default_factory=list)  # their addresses
     units: dict[str, dict[str, str]] = field(default_factory=dict)  # systemd's properties
     steps: set[str] = field(default_factory=set)  # those whose check holds
-    generations: dict[str, list[str]] = field(default_factory=dict)  # newest first
+    # by directory: its entries, and when each was last known to run (seconds since 1970, 0 never)
+    generations: dict[str, dict[str, float]] = field(default_factory=dict)
     broken: dict[str, list[str]] = field(default_factory=dict)  # those that do not hold what they should
-    listeners: dict[int, str] = field(default_factory=dict)  # TCP port: unit of the process, or its name
+    # by TCP port: the units, or else names, of the processes that listen there, at any address
+    listeners: dict[int, set[str]] = field(default_factory=dict)
     manifest: list[dict[str, Any]] = field(default_factory=list)  # what runs have placed
 
 

@@ -7,11 +7,14 @@ from typing import ClassVar
 
 from zmqfleet.resources.base import Actual, Resource
 
+RAN = ".ran"  # a file that an entry gets when what ran of it is replaced
+
 
 @dataclass(frozen=True)
 class Generations(Resource):
-    """The entries of a directory: the `keep` newest stay, and those of `in_use` whatever their age. If `holds` is
-    given, those that hold no file of that name are what is left of a run that failed, and go."""
+    """The entries of a directory: `keep` of them stay, and those of `in_use` whatever their age: those that hold RAN
+    first, the latest to get it before others, then the newest. If `holds` is given, those that hold no file of that
+    name are what is left of a run that failed, and go."""
 
     kind: ClassVar[str] = "generations"
     name: str
@@ -21,7 +24,7 @@ class Generations(Resource):
 
     def surplus(self, actual: Actual) -> list[str]:
         """The paths of those that are to go. What is in use and not there yet takes a place already."""
-        found = actual.generations.get(self.path, [])
+        found = actual.generations.get(self.path, {})
         others = [name for name in found if name not in self.in_use]
         surplus = others[max(0, self.keep - len(self.in_use)) :]
         broken = [name for name in actual.broken.get(self.path, []) if name not in self.in_use]
@@ -50,14 +53,20 @@ class Generations(Resource):
             whole = f'[ -e {path}/"$name"/{shlex.quote(one.holds)} ]' if one.holds else ":"
             return (
                 f"if [ -d {path} ]; then (echo; ls -1t {path}) | while IFS= read -r name; do "
-                f"{whole} && whole=yes || whole=no; printf '%s|%s|%s\\n' {path} $whole \"$name\"; done; fi"
+                f"{whole} && whole=yes || whole=no; "
+                f'ran=$(stat -c %.9Y {path}/"$name"/{RAN} 2>/dev/null); '
+                f'printf \'%s|%s|%s|%s\\n\' {path} $whole "$ran" "$name"; done; fi'
             )
 
         return "; ".join(map(look, items))
 
     @classmethod
     def parse(cls, line: str, actual: Actual) -> None:
-        path, whole, name = line.split("|", 2)
-        found = actual.generations.setdefault(path, [])
-        if name:
-            (found if whole == "yes" else actual.broken.setdefault(path, [])).append(name)
+        path, whole, ran, name = line.split("|", 3)
+        found = actual.generations.setdefault(path, {})
+        if name and whole == "yes":
+            found[name] = float(ran or 0)
+            # those of one time stay in their order
+            actual.generations[path] = dict(sorted(found.items(), key=lambda one: -one[1]))
+        elif name:
+            actual.broken.setdefault(path, []).append(name)

@@ -63,4 +63,4 @@ class Rule(Resource):
     @classmethod
     def parse(cls, line: str, actual: Actual) -> None:
         port, unit, program = line.split("|", 2)
-        actual.listeners[int(port)] = unit or program
+        actual.listeners.setdefault(int(port), set()).add(unit or program)

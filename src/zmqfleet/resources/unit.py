@@ -17,6 +17,8 @@ _PROPERTIES = (
 _RESTARTED_LATELY = 30
 _STOP = (
     'systemctl --quiet disable "$0" 2>/dev/null; systemctl stop "$0" 2>/dev/null; '
+    # what is masked is not disabled
+    'rm -f /etc/systemd/system/*.wants/"$0"; '
     'systemctl reset-failed "$0" 2>/dev/null; ! systemctl --quiet is-active "$0"'
 )
 
@@ -25,8 +27,9 @@ _STOP = (
 class Unit(Resource):
     """A systemd unit, enabled and active; `start` is the command that starts it, or starts it anew, and proves that it
     runs. It is to be started anew if one of `restarted_by`, paths, is newer than its process, if that process runs
-    another file than `program`, or if `unproven`, a path, is there: that follows from the host alone, so a run that
-    was killed half-way is made good by the next. So it is if one of its drop-ins, which are others', has changed."""
+    another file than `program`, or as another than `user`, or if `unproven`, a path, is there: that follows from the
+    host alone, so a run that was killed half-way is made good by the next. So it is if one of its drop-ins, which are
+    others', has changed, or is gone without systemd having been told."""
 
     kind: ClassVar[str] = "unit"
     name: str
@@ -34,6 +37,7 @@ class Unit(Resource):
     restarted_by: tuple[str, ...] = ()
     program: str = ""
     unproven: str = ""
+    user: str = ""
 
     @property
     def path(self) -> str:
@@ -48,9 +52,7 @@ class Unit(Resource):
             return f"is that of {found.get('FragmentPath')}"
         if found.get("UnitFileState") != "enabled":
             return f"is {found.get('UnitFileState') or 'not enabled'}"
-        if reason := self.restart(actual):
-            return reason
-        return "must be loaded again" if found.get("NeedDaemonReload") == "yes" else ""
+        return self.restart(actual)
 
     def restart(self, actual: Actual) -> str:
         """Why it must be started, or started anew; empty if it need not."""
@@ -64,6 +66,10 @@ class Unit(Resource):
                 return f"runs with an earlier {path}"
         if float(found["now"]) >= float(found.get("dropin", 0)) > started:
             return "runs with an earlier drop-in"
+        if found.get("NeedDaemonReload") == "yes":  # also of a drop-in that is gone
+            return "must be loaded again"
+        if self.user and found.get("user") != self.user:
+            return f"runs as {found.get('user') or 'nobody known'}"
         if self.program and found.get("exe") != self.program:
             return f"runs {found.get('exe') or 'nothing'}"
         if self.unproven and self.unproven in actual.paths:
@@ -93,7 +99,9 @@ class Unit(Resource):
             f"{stat([one.unproven for one in items if one.unproven])}; "
             f"(systemctl show --timestamp=us+utc -p {_PROPERTIES} {names} 2>/dev/null; echo) | "
             'while IFS= read -r line; do printf "%s\\n" "$line"; case $line in '
-            'MainPID=[1-9]*) echo "exe=$(readlink "/proc/${line#MainPID=}/exe")";; '
+            'MainPID=[1-9]*) process=/proc/${line#MainPID=}; echo "exe=$(readlink "$process/exe")"; '
+            "uid=$(sed -n 's/^Uid:[[:space:]]*\\([0-9]*\\).*/\\1/p' \"$process/status\"); "
+            'echo "user=$(getent passwd "$uid" | cut -d: -f1)";; '
             # those of system.control are properties, which hold as soon as they are set
             'DropInPaths=*) for one in "/etc/systemd/system/$id.d" ${line#DropInPaths=}; do '
             'case $one in */system.control/*) ;; *) [ ! -e "$one" ] || stat -c dropin=%.9Z "$one" ;; esac; done;; '

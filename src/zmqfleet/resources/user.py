@@ -11,6 +11,8 @@ NOLOGIN = "/usr/sbin/nologin"
 _GROUP = "a group without a user"
 _ROOT = ":uid-0"
 _REMOVE = (
+    # what a service keeps its state in stays, and whoever gets the user's number must not get that, too
+    'state=/var/lib/zmqfleet-state/$0; [ ! -d "$state" ] || chown root:root "$state"; '
     '! getent passwd "$0" >/dev/null || userdel "$0" && { ! getent group "$0" >/dev/null || groupdel "$0"; }'
 )
 
