@@ -107,7 +107,7 @@ def main() -> None:
     """Provision, lock down and prove fleets of hosts that run Go + ZeroMQ services."""
 
 
-@main.command()
+@main.command(epilog="Example: zmqfleet init ~/fleet")
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
 def init(directory: Path) -> None:
     """Write a new project into DIR: inventory, variables, an example service, and both engines' files."""
@@ -124,7 +124,7 @@ def init(directory: Path) -> None:
     )
 
 
-@main.command()
+@main.command(epilog="Example: zmqfleet validate --inventory inventories/production")
 @_PROJECT
 @_INVENTORY
 def validate(project: Path | None, inventory: Path | None) -> None:
@@ -136,7 +136,7 @@ def validate(project: Path | None, inventory: Path | None) -> None:
     click.echo(f"ok: {len(found.hosts)} hosts, {len(found.services)} services, {endpoints} endpoints")
 
 
-@main.command()
+@main.command(epilog="Example: zmqfleet view broker1")
 @click.argument("host")
 @click.option("--json", "as_json", is_flag=True, help="JSON instead of YAML.")
 @click.option("--show-secrets", is_flag=True, help="Also files that hold secrets, such as environments.")
@@ -153,7 +153,7 @@ def view(host: str, as_json: bool, show_secrets: bool, project: Path | None, inv
         click.echo(yaml.dump(data, Dumper=_Dumper, sort_keys=False, width=110), nl=False)
 
 
-@main.command("drift")
+@main.command("drift", epilog="Example: zmqfleet drift brokers --json")
 @click.argument("hosts", nargs=-1)
 @click.option("--json", "as_json", is_flag=True, help="JSON instead of text.")
 @_PROJECT
@@ -172,7 +172,7 @@ def drift_command(
     sys.exit(report.exit_status)
 
 
-@main.command("status")
+@main.command("status", epilog="Example: zmqfleet status broker1 gateways")
 @click.argument("hosts", nargs=-1)
 @click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
 @_PROJECT
@@ -212,7 +212,7 @@ def _unknown(unknown: Mapping[str, str]) -> None:
         sys.exit(2)
 
 
-@main.command()
+@main.command(epilog="Example: zmqfleet logs quotes -f")
 @_SERVICE
 @click.option("-f", "--follow", is_flag=True, help="Go on with each line as it comes, until Ctrl-C.")
 @_LINES
@@ -240,7 +240,7 @@ def logs(service: str, follow: bool, lines: int, project: Path | None, inventory
     _unknown(unknown)
 
 
-@main.command()
+@main.command(epilog="Example: zmqfleet restart quotes")
 @_SERVICE
 @_PROJECT
 @_INVENTORY
@@ -254,7 +254,7 @@ def restart(service: str, project: Path | None, inventory: Path | None) -> None:
         operate.restart(found, operate.service_of(found, service), click.echo)
 
 
-@main.command()
+@main.command(epilog="Example: zmqfleet rollback quotes")
 @_SERVICE
 @click.argument("release", default="")
 @_PROJECT
@@ -270,7 +270,7 @@ def rollback(service: str, release: str, project: Path | None, inventory: Path |
         operate.rollback(found, operate.service_of(found, service), release, click.echo)
 
 
-@main.command()
+@main.command(epilog="Example: zmqfleet releases quotes")
 @_SERVICE
 @click.option("--json", "as_json", is_flag=True, help="JSON instead of text.")
 @_PROJECT
@@ -290,7 +290,7 @@ def releases(service: str, as_json: bool, project: Path | None, inventory: Path 
     sys.exit(2 if unknown else 0)
 
 
-@main.command("retire")
+@main.command("retire", epilog="Example: zmqfleet retire gateway7")
 @click.argument("host")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask first.")
 @_PROJECT
@@ -311,7 +311,7 @@ def retire_command(host: str, yes: bool, project: Path | None, inventory: Path |
     click.echo(f"{host}: empty; take it out of {found.inventory}, then converge the others")
 
 
-@main.command("probe")
+@main.command("probe", epilog="Example: zmqfleet probe --json -")
 @click.option(
     "--json", "json_file", type=click.Path(path_type=Path, allow_dash=True), help="Write JSON; - is stdout."
 )
@@ -351,7 +351,7 @@ def _guard(action: Callable[[], Any]) -> Any:
         raise _Failure(str(error)) from None
 
 
-@lab_group.command("up")
+@lab_group.command("up", epilog="Example: zmqfleet lab up --hosts 3")
 @click.option("--hosts", default=5, show_default=True, type=click.IntRange(1, 200), help="How many hosts.")
 @click.option("--release", default="debian12,debian13", show_default=True, help="Releases, mixed in turn.")
 @_NAME
@@ -361,7 +361,7 @@ def lab_up(hosts: int, release: str, name: str, project: Path | None) -> None:
     _guard(lambda: lab.up(_project(project), name, hosts, release.split(","), _say))
 
 
-@lab_group.command("status")
+@lab_group.command("status", epilog="Example: zmqfleet lab status")
 @click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
 @_NAME
 @_PROJECT
@@ -376,7 +376,11 @@ def lab_status(as_json: bool, name: str, project: Path | None) -> None:
         raise _Failure(f"the lab {name!r} is not up; `zmqfleet lab up` makes it")
 
 
-@lab_group.command("ssh", context_settings={"ignore_unknown_options": True})
+@lab_group.command(
+    "ssh",
+    context_settings={"ignore_unknown_options": True},
+    epilog="Example: zmqfleet lab ssh broker1 systemctl status quotes",
+)
 @click.argument("host")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @_NAME
@@ -386,7 +390,7 @@ def lab_ssh(host: str, command: tuple[str, ...], name: str, project: Path | None
     sys.exit(_guard(lambda: lab.ssh(_project(project), name, host, list(command))))
 
 
-@lab_group.command("down")
+@lab_group.command("down", epilog="Example: zmqfleet lab down")
 @_NAME
 @_PROJECT
 def lab_down(name: str, project: Path | None) -> None:

@@ -254,8 +254,8 @@ def _get(fleet: Fleet, one: Release, file: IO[bytes]) -> None:
         too_much = status == TOO_MUCH
         if status and not too_much:
             raise FleetError(
-                f"{one.service} {one.id}: the artefact is not on this controller, and not to be had from "
-                f"{builder.name}: {said[:4096].strip()}; converge {builder.name} first"
+                f"{one.service} {one.id}: has not come from {builder.name}, which builds it ({said[:4096].strip()}): "
+                f"where its build has failed that is why; else converge {builder.name} first"
             )
         wherefrom = f"{one.on_builder} of {builder.name}"
     if too_much:

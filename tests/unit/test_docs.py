@@ -27,7 +27,15 @@ PAGES = [
 COMMAND = re.compile(r"^ *(?:\$ )?(zmqfleet [^#\n]+)|(?<!`)`(zmqfleet [^`\n]+)`(?!`)", re.MULTILINE)
 
 
+def every(group: click.Group) -> Iterator[click.Command]:
+    """Each command of a group, and those of groups in it."""
+    for command in group.commands.values():
+        yield from every(command) if isinstance(command, click.Group) else [command]
+
+
 def commands() -> Iterator[tuple[str, str]]:
+    for command in every(main):
+        yield "--help", (command.epilog or "").removeprefix("Example: ")
     for page in PAGES:
         for block, span in COMMAND.findall(page.read_text()):
             if not block.startswith("zmqfleet: "):
@@ -81,12 +89,14 @@ def test_page_shows_nested_options_markup_and_defaults() -> None:
 
 def test_commands_are_found() -> None:
     assert {"README.md", "docs/lab.md", "docs/probe.md"} <= {page for page, _ in commands()}
+    assert len([line for page, line in commands() if page == "--help"]) == 15
 
 
 @pytest.mark.parametrize(("page", "line"), sorted(set(commands())))
 def test_shown_command_parses(page: str, line: str) -> None:
     command: click.Command = main
     name, *arguments = shlex.split(line)
+    assert name == "zmqfleet"
     while isinstance(command, click.Group) and arguments:
         name, *arguments = arguments
         assert name in command.commands, f"{page}: {line}"
