@@ -266,7 +266,8 @@ def test_an_artefact_that_was_not_built_says_what_to_do(project: Project) -> Non
     )
     found = load(project)
     with pytest.raises(
-        FleetError, match=r"quotes .*: has not come from builder1, which builds it .*; else converge builder1 first"
+        FleetError,
+        match=r"quotes .*: has not come from builder1, which builds it .*; else converge builder1 first",
     ):
         releases.ensure(found, release(found, found.services["quotes"]))
     assert kept(found) == []
