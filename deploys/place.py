@@ -16,6 +16,7 @@ import gevent.pool
 from paramiko import SSHException
 from pyinfra import host, logger, state
 from pyinfra.api import FileUploadCommand, StringCommand, operation
+from pyinfra.api.arguments import generate_env
 from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.util import print_host_combined_output
 from pyinfra.context import ctx_host
@@ -130,9 +131,8 @@ def _do(actions: Actions) -> Commands:
             if isinstance(action, Ask):
                 answer = _ask(action.command, _timeout=_ASK_SECONDS)
             elif isinstance(action, Attempt):
-                answer = _ask(
-                    shlex.join(action.command), _env={locking.MARK: _holder().text}, _timeout=locking.WORKING
-                )
+                env = generate_env(state.config, {locking.MARK: _holder().text})
+                answer = _ask(shlex.join(action.command), _env=env, _timeout=locking.WORKING)
             elif isinstance(action, Warn):
                 logger.warning(f"{host.print_prefix}{_told(action.message)}")
             else:

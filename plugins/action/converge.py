@@ -106,8 +106,7 @@ class ActionModule(ActionBase):
         with _kept(fleet, host, play) as run:
             if not hasattr(run, "plan"):
                 self._follow(run.read(), variables)
-                if run.plan.refusals:
-                    raise HostError("\n".join(f"{run.host}: {line}" for line in run.plan.refusals))
+                run.refuse()
             run.done.clear()
             run.is_whole = _is_whole(variables["ansible_play_role_names"])
             turns = _turns(phase, capability, variables["ansible_play_role_names"])

@@ -6,9 +6,10 @@ of engines. Whatever ends a generator early, a command that failed or a killed r
 host.
 """
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field
 from hashlib import file_digest, sha256
+from itertools import groupby
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -78,8 +79,8 @@ class HostError(Exception):
         super().__init__(printable(message))
 
 
-class _NotRunning(Exception):
-    """A service does not run; the message says why. Others of its host do."""
+class _ServiceError(HostError):
+    """A service cannot go on; the message says why. Others of its host do."""
 
 
 @dataclass(frozen=True)
@@ -186,7 +187,7 @@ class HostRun:
     plan: Plan = field(init=False)
     _has_begun: bool = False  # the lock is taken, and the manifest holds what is going to be placed
     _touched: bool = False  # something was placed since the host was read
-    _errors: dict[str, str] = field(default_factory=dict)  # of services that do not run here
+    _errors: dict[str, str] = field(default_factory=dict)  # of services that cannot go on here
     _placed: set[tuple[str, str]] = field(default_factory=set)  # since then, in any capability
 
     def memory(self) -> Any:
@@ -244,6 +245,11 @@ class HostRun:
         self._touched = False
         self._placed = set()
 
+    def refuse(self) -> None:
+        """Raises HostError if the host has what this tool must not touch."""
+        if self.plan.refusals:
+            raise HostError("\n".join(f"{self.host}: {line}" for line in self.plan.refusals))
+
     def look_again(self) -> Actions:
         """What was read holds no longer if something was placed since, or if other hosts have shown something new."""
         if self._touched:
@@ -256,7 +262,15 @@ class HostRun:
         yield from self.look_again()
         if self.plan.changes(capability, phase):
             yield from self._begin()
-            yield from self._place(self.plan.changes(capability, phase))
+            for part, changes in groupby(self.plan.changes(capability, phase), key=lambda one: one.part):
+                try:
+                    yield from self._place(changes)
+                except _ServiceError as error:
+                    self._errors.setdefault(part.service, str(error))
+                    why = f"{capability} failed for {part.service}: see why at the end"
+                    yield Warn(f"{self.host}: {why}; other services go on")
+            if not self.is_whole:
+                self._fail()
             # where a capability is used by itself nothing comes after it
             yield from self._pause() if self.fleet.services else self.finish()
 
@@ -313,13 +327,23 @@ class HostRun:
         ends = rolled and not turn  # with the first turn, as others may take their ports
         if self._waiting(rolled, turn) or (ends and self.plan.removals(START)):
             yield from self._start(rolled, turn, ends)
-        if self._errors and rolled and (turn is None or turn >= len(self.fleet.turns) - 1):
+        if rolled and (turn is None or turn >= len(self.fleet.turns) - 1):
+            self._fail()
+
+    def _fail(self) -> None:
+        """Raises HostError if a service could not go on."""
+        if self._errors:
             raise HostError("\n".join(f"{self.host}: {error}" for error in self._errors.values()))
 
     def _start(self, rolled: bool, turn: int | None, ends: bool) -> Actions:
         yield from self._begin()
         waiting = self._waiting(rolled, turn)
-        if ends:
+        if ends and self.plan.removals(START):
+            if self._errors:
+                # what does not come must not cost what it may replace
+                for service, changes in self._waiting(rolled, None).items():
+                    self._stays(service, changes)
+                self._fail()
             for removal in self.plan.removals(START):
                 self._note(str(removal))
                 for command in removal.commands:
@@ -327,11 +351,11 @@ class HostRun:
         started: set[str] = set()
         for service, changes in waiting.items():
             if service in self._errors:
+                self._stays(service, changes)
                 continue
-            moved = any(change.resource.name == f"{ETC}/{service}/endpoints.json" for change in changes)
             if rolled and (why := self._held_back(service)):
                 yield Warn(f"{service} stays as it is on {self.host}: {why}")
-                self.failed.setdefault(service, Failure(f"stays as it is on {self.host}", moved))
+                self._stays(service, changes)
                 continue
             runs = False
             try:
@@ -342,13 +366,17 @@ class HostRun:
                         yield Execute((UNIT_START, "--yield", f"{other}.service", f"{service}.service"))
                 yield from self._place(changes)
                 runs = True
-            except _NotRunning as error:
+            except _ServiceError as error:
                 self._errors[service] = str(error)
                 yield Warn(f"{service} does not run on {self.host}: see why at the end; others go on")
             finally:
                 if not runs:
-                    self.failed[service] = Failure(f"did not start on {self.host}", moved)
+                    self.failed[service] = Failure(f"did not start on {self.host}", _moves(service, changes))
         yield from self._pause()
+
+    def _stays(self, service: str, changes: list[Change]) -> None:
+        words = f"stays as it is on {self.host}"
+        self.failed.setdefault(service, Failure(words, _moves(service, changes)))
 
     def releases(self, service: Service) -> dict[str, float]:
         """The releases of a service that the host has, those that ran last first, and when each was last replaced
@@ -356,6 +384,10 @@ class HostRun:
         found = self.plan.actual.generations.get(f"{service.opt}/releases", {})
         running = self.running(service)
         return {running: found[running], **found} if running else found
+
+    def current(self, service: Service) -> str:
+        """The release that a service's next start runs; empty if there is none."""
+        return self.plan.actual.links.get(f"{service.opt}/current", "").removeprefix("releases/")
 
     def running(self, service: Service) -> str:
         """The release whose program the service's process runs; empty if it does not run, or runs something else."""
@@ -369,13 +401,13 @@ class HostRun:
         yield from self._lock()
         yield from self._wait_for_others()
         yield from self.read()
-        if self.plan.refusals:
-            raise HostError("\n".join(f"{self.host}: {line}" for line in self.plan.refusals))
+        self.refuse()
         if release and release not in self.releases(service):
             raise HostError(f"{service.name} has no release {release} here any more")
         (part,) = (one for one in self.plan.parts if one.service == service.name and one.phase == START)
-        unit, endpoints = f"/etc/systemd/system/{service.name}.service", f"{service.etc}/endpoints.json"
-        if any(one.resource.name in (unit, endpoints) for one in self.plan.changes(phase=START)):
+        (unit,) = (one for one in part.resources if isinstance(one, Unit))
+        ours = (unit.path, f"{service.etc}/endpoints.json")
+        if any(one.resource.name in ours for one in self.plan.changes(phase=START)):
             raise HostError(
                 f"{self.host}: the unit or the endpoints of {service.name} are not those that are declared, so that "
                 "nobody could tell whether it runs: converge it first"
@@ -437,8 +469,7 @@ class HostRun:
         yield from self.read()
         if self.plan.is_lost:
             self._note(f"file {MANIFEST}: missing")
-        if self.plan.refusals:
-            raise HostError("\n".join(f"{self.host}: {line}" for line in self.plan.refusals))
+        self.refuse()
         if self.plan.manifest is not None:
             yield from self._execute(Directory(MANIFEST.rpartition("/")[0]))
             yield Put(File(MANIFEST, Inline.text(self.plan.manifest)))
@@ -481,10 +512,9 @@ class HostRun:
 
     def _place(self, changes: Iterable[Change]) -> Actions:
         todo = [one for one in changes if (one.resource.kind, one.resource.name) not in self._placed]
-        if cannot := [
-            why for one in todo if isinstance(one.resource, File) for why in self._cannot(one.resource)
-        ]:
-            raise HostError("\n".join(cannot))
+        for change in todo:
+            if isinstance(change.resource, File):
+                self._check(change.resource)
         if packages := [change.resource for change in todo if isinstance(change.resource, Package)]:
             yield Execute(("sh", "-c", _FINISH_PACKAGES))
             yield Install(tuple(self._package(one) for one in packages))
@@ -510,12 +540,13 @@ class HostRun:
 
     def _place_one(self, change: Change) -> Actions:
         resource = change.resource
-        if isinstance(resource, Unit | Peers) and change.part.service:
+        if isinstance(resource, Step | Unit | Peers) and change.part.service:
             for command in resource.commands(self.plan.actual, change.triggered):
                 answer = yield Attempt(command)
                 assert answer
                 if not answer.succeeded:
-                    raise _NotRunning(answer.stderr.strip() or f"{resource.name} does not start")
+                    what = f"{resource.name}: " if isinstance(resource, Step) else ""
+                    raise _ServiceError(what + (answer.stderr.strip() or f"{resource.name} does not start"))
         else:
             yield from self._execute(resource, change.triggered)
         if isinstance(resource, File) and not isinstance(resource.content, Made):
@@ -525,15 +556,19 @@ class HostRun:
         for command in resource.commands(self.plan.actual, triggered):
             yield Execute(command)
 
-    def _cannot(self, file: File) -> Iterator[str]:
-        """Why a file cannot be placed; then nothing is placed beside it."""
+    def _check(self, file: File) -> None:
+        """Sees that a file can be placed; nothing is placed beside it otherwise."""
         if isinstance(file.content, Pending) and file.content.blocks:
-            yield f"{self.host}: {file.path}: {file.content.why}"
+            raise _ServiceError(f"{file.path}: {file.content.why}")
         if isinstance(file.content, Artefact):
             try:
                 releases.ensure_at(self.fleet, file.content.path)
             except FleetError as error:
-                yield f"{self.host}: {error}"
+                raise _ServiceError(str(error)) from None
+
+
+def _moves(service: str, changes: list[Change]) -> bool:
+    return any(change.resource.name == f"{ETC}/{service}/endpoints.json" for change in changes)
 
 
 def with_work(runs: Iterable[HostRun]) -> list[str]:

@@ -76,8 +76,7 @@ def rollback(fleet: Fleet, service: Service, release: str, say: Callable[[str], 
         raise FleetError(f"{service.name} has no release {release} on {', '.join(lacking)}{known}")
     left = []
     for host, run in seen.runs.items():
-        current = run.plan.actual.links.get(f"{service.opt}/current")
-        if run.running(service) == release and current == f"releases/{release}":
+        if run.running(service) == run.current(service) == release:
             say(f"{host}: runs {release} already")
         else:
             left.append(host)
@@ -88,10 +87,7 @@ def rollback(fleet: Fleet, service: Service, release: str, say: Callable[[str], 
 
 def _before(runs: Mapping[str, HostRun], service: Service) -> str:
     """The release that ran before the one that is to run, on all hosts."""
-    current = {
-        host: run.plan.actual.links.get(f"{service.opt}/current", "").removeprefix("releases/")
-        for host, run in runs.items()
-    }
+    current = {host: run.current(service) for host, run in runs.items()}
     if len(set(current.values())) > 1:
         each = ", ".join(f"{host} {release or 'none'}" for host, release in current.items())
         raise FleetError(

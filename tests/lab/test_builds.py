@@ -73,6 +73,33 @@ def test_a_change_in_one_package_restarts_the_program_that_imports_it(team: Lab,
     assert new.drift() == set()
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_program_that_does_not_compile_keeps_only_its_service(team: Lab, engine: str) -> None:
+    before = running(team)
+    source = team.project / "examples" / "pipeline" / "cmd"
+    right = (source / "worker" / "main.go").read_text()
+    (source / "worker" / "main.go").write_text(f'{right}\nvar level int = "{engine}"\n')
+    (source / "feeder" / "main.go").write_text(
+        (source / "feeder" / "main.go").read_text() + f'\nvar Maker = "{engine}"\n'
+    )
+    new = declared(team)
+    failed = new.engine(engine)
+    assert failed.status == {"pyinfra": 1, "ansible": 2}[engine], failed.output
+    assert "cmd/worker/main.go" in failed.output
+    assert "as int value in variable declaration" in failed.output
+    assert "gateway1: worker" in failed.output
+    after = running(new)
+    assert {name for name in before if before[name] != after[name]} == {"feeder"}
+    assert {host for host, _ in new.drift()} == {"builder1", "gateway1"}
+    alone = new.engine(engine, *(["--tags", "zmq_build"] if engine == "ansible" else []))
+    assert alone.status != 0, "what cannot be built is no success of a part of a run"
+
+    (source / "worker" / "main.go").write_text(right + f'\nvar Maker = "{engine}"\n')
+    mended = declared(team)
+    assert {host for host, _ in mended.converge(engine)} == {"builder1", "gateway1"}
+    assert mended.drift() == set()
+
+
 def test_tags_and_flags_of_the_linker_are_the_teams(team: Lab) -> None:
     before = running(team)
     (team.project / "examples" / "pipeline" / "cmd" / "worker" / "version.go").write_text(VERSION)

@@ -237,15 +237,7 @@ def test_a_host_goes_back_by_itself_if_the_run_is_killed(home: Lab, engine: str)
     bad = declared(home, unit=FAILS)
     show = "systemctl show -P InvocationID feeder"
     before = home.sh("broker1", show)
-    command = {
-        "pyinfra": ["pyinfra", "-y", "inventory", "deploy.py"],
-        "ansible": ["ansible-playbook", "-i", str(bad.inventory), "site.yml"],
-    }[engine]
-    about = {"ZMQFLEET_PROJECT": str(bad.project), "ZMQFLEET_INVENTORY": str(bad.inventory)}
-    with subprocess.Popen(
-        command, cwd=bad.cwd, env={**os.environ, **about}, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL, start_new_session=True,
-    ) as process:  # fmt: skip
+    with bad.begin(engine) as process:
         home.sh("broker1", f'until [ "$({show})" != {before.strip()} ]; do sleep 0.2; done')
         os.killpg(process.pid, signal.SIGKILL)
     waits = f"for i in $(seq 60); do sleep 1; [ -e {ETC}/.proven ] || break; done; systemctl is-active feeder"

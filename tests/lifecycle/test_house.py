@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from labs import ENGINES, ROOT, Changes, Lab
+from labs import ENGINES, ROOT, Changes, Lab, command
 
 NOTICE = "/etc/zmqfleet/notice"
 MODULE = '''\
@@ -77,12 +77,8 @@ class House:
 
     def engine(self, engine: str, *options: str) -> Changes:
         """What an engine changes."""
-        command = {
-            "pyinfra": ["pyinfra", *(options or ["-y"]), "inventory", "deploy.py"],
-            "ansible": ["ansible-playbook", "-i", str(self.lab.inventory), *options, "site.yml"],
-        }[engine]
-        run = self.lab.run(*command, cwd=self.tree, PYTHONPATH=str(self.tree / "src"))
-        return run.must_succeed().changes
+        run = command(engine, self.lab.inventory, *options)
+        return self.lab.run(*run, cwd=self.tree, PYTHONPATH=str(self.tree / "src")).must_succeed().changes
 
     def order(self, old: str, new: str) -> None:
         """Changes the one file that holds the order."""

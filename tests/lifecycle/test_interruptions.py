@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from knocking import nobody_gets_in
-from labs import ENGINES, ROOT, Lab, project
+from labs import ENGINES, Lab, project
 from test_retirement import LIFE, declare
 from twins import differences
 
@@ -59,17 +59,7 @@ def test_a_killed_run_is_made_good(
 
 def kill(lab: Lab, engine: str, seconds: float) -> None:
     """A run of an engine, with all of its processes killed after so long; it may have ended."""
-    command = {
-        "pyinfra": ["pyinfra", "-y", "inventory", "deploy.py"],
-        "ansible": ["ansible-playbook", "-i", str(lab.inventory), "site.yml"],
-    }[engine]
-    environment = {
-        **os.environ,
-        "ZMQFLEET_PROJECT": str(lab.project),
-        "ZMQFLEET_INVENTORY": str(lab.inventory),
-    }
-    quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True, **quiet) as process:
+    with lab.begin(engine) as process:
         with suppress(subprocess.TimeoutExpired):
             process.wait(seconds)
         with suppress(ProcessLookupError):

@@ -76,6 +76,16 @@ def run(*command: str, cwd: Path = ROOT, **environment: str) -> Run:
     return Run(command, done.returncode, done.stdout, done.stderr)
 
 
+def command(
+    engine: str, inventory: Path, *options: str, playbook: Path | str = "site.yml"
+) -> tuple[str, ...]:
+    """What starts a run of an engine."""
+    if engine == "pyinfra":
+        yes = [] if "--dry" in options else ["-y"]
+        return ("pyinfra", *yes, *options, "inventory", "deploy.py")
+    return ("ansible-playbook", "-i", str(inventory), *options, str(playbook))
+
+
 @dataclass(frozen=True)
 class Lab:
     """A lab of the tests' own; its hosts are given the variables of `project`, by commands that are run in `cwd`."""
@@ -111,17 +121,29 @@ class Lab:
         (project / "ansible_collections").symlink_to(ROOT / "ansible_collections")
         return Lab(self.name, project, project)
 
+    @property
+    def about(self) -> dict[str, str]:
+        """The environment that makes a command be about this lab."""
+        return {"ZMQFLEET_PROJECT": str(self.project), "ZMQFLEET_INVENTORY": str(self.inventory)}
+
     def run(self, *command: str, cwd: Path | None = None, **environment: str) -> Run:
         """A command that is about this lab."""
-        about = {"ZMQFLEET_PROJECT": str(self.project), "ZMQFLEET_INVENTORY": str(self.inventory)}
-        return run(*command, cwd=cwd or self.cwd, **{**about, **environment})
+        return run(*command, cwd=cwd or self.cwd, **{**self.about, **environment})
 
     def engine(self, engine: str, *options: str, playbook: Path | str = "site.yml") -> Run:
         """A run of an engine, however it ends."""
-        if engine == "pyinfra":
-            yes = [] if "--dry" in options else ["-y"]
-            return self.run("pyinfra", *yes, *options, "inventory", "deploy.py")
-        return self.run("ansible-playbook", "-i", str(self.inventory), *options, str(playbook))
+        return self.run(*command(engine, self.inventory, *options, playbook=playbook))
+
+    def begin(self, engine: str) -> "subprocess.Popen[bytes]":
+        """A run of an engine that goes on by itself, in a session of its own, unheard."""
+        quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        return subprocess.Popen(
+            command(engine, self.inventory),
+            cwd=self.cwd,
+            env={**os.environ, **self.about},
+            start_new_session=True,
+            **quiet,
+        )
 
     def converge(self, engine: str, *options: str) -> Changes:
         """What a run of an engine, which must succeed, has changed."""

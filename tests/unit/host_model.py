@@ -101,6 +101,7 @@ class ModelHost:
     peers: dict[str, list[str]] = field(default_factory=dict)  # of units
     broken: set[str] = field(default_factory=set)  # programs, by path, that do not run
     deaf: set[str] = field(default_factory=set)  # programs that run, and do not listen
+    wrong: set[str] = field(default_factory=set)  # services that do not compile
     kept: dict[str, dict[str, Node]] = field(default_factory=dict)
     yielded: dict[str, list[str]] = field(default_factory=dict)
 
@@ -283,6 +284,8 @@ class ModelHost:
                 needed = (f"/var/lib/zmqfleet/{name}" for name in (f"sources/{archive}.tar", "caches"))
                 if not self.paths.keys() >= set(needed) or "zmq-build" not in self.users:
                     raise Failed(f"{service}: no sources, no user, or no directory of its own")
+                if service in self.wrong:
+                    raise Failed("main.go:3: syntax error")
                 where = f"/var/lib/zmqfleet/artifacts/{service}/{number}"
                 self._put(where, "directory", b"", "755", "root", "root")
                 self._put(f"{where}/{service}", "regular file", number.encode(), "755", "root", "root")

@@ -84,8 +84,10 @@ def test_all_that_cannot_be_placed_is_named_at_once(
         raise FleetError(f"{path.name}: two builders have made it otherwise")
 
     monkeypatch.setattr(releases, "ensure_at", refuse)
+    run = HostRun(fleet, "broker1", HOLDER)
+    actions(fleet, host, run, INSTALL, "zmq_service")
     with pytest.raises(HostError) as error:
-        actions(fleet, host, HostRun(fleet, "broker1", HOLDER), CONFIGURE, "zmq_service")
+        actions(fleet, host, run, CONFIGURE, "zmq_service")
     assert str(error.value) == (
         "broker1: quotes: two builders have made it otherwise\nbroker1: ticks: two builders have made it otherwise"
     )
@@ -178,6 +180,120 @@ def test_what_leaves_stays_where_not_all_runs(project: Project, fleet: Fleet, mo
     assert "broker1" in engine.errors
     assert ("file", "/etc/zmqfleet/quotes/environment") in host.manifest()
     assert "/etc/zmqfleet/quotes/environment" in host.paths
+
+
+@pytest.fixture
+def built(fleet: Fleet, modelled: Modelled, monkeypatch: pytest.MonkeyPatch) -> dict[str, ModelHost]:
+    """A fleet that runs; of new releases the controller gets what the builder has, and no more."""
+    hosts = dict(modelled(fleet, {}))
+    Engine(hosts).run(fleet)
+
+    def ensure(fleet: Fleet, path: Path) -> Path:
+        of = {(one := releases.release(fleet, service)).artifact: one for service in fleet.services.values()}
+        if of[path].on_builder not in hosts["builder1"].paths:
+            raise FleetError(f"{of[path].service}: has not come")
+        return path
+
+    monkeypatch.setattr(releases, "ensure_at", ensure)
+    return hosts
+
+
+def edited(project: Project, *services: dict[str, Any]) -> Fleet:
+    """A fleet of other sources, which make new releases of all services."""
+    (project.root / "src" / "main.go").write_text("package main\n\nfunc main() { println(1) }\n")
+    return a_fleet(project, *services)
+
+
+def programs(hosts: dict[str, ModelHost]) -> dict[str, str]:
+    """What each unit of ours runs, on a broker and the gateway."""
+    return {
+        name: process.exe
+        for host in ("broker1", "gateway1")
+        for name, process in hosts[host].processes.items()
+        if process.exe
+    }
+
+
+def test_a_service_that_does_not_compile_keeps_no_other_one(
+    project: Project, modelled: Modelled, built: dict[str, ModelHost]
+) -> None:
+    before = programs(built)
+    new = edited(project, SERVICE, {**CLIENT, "env": {"LEVEL": "debug"}})
+    built["builder1"].wrong.add("quotes-client")
+    del built["builder1"].paths["/etc/zmqfleet/firewall.nft"]
+    engine = Engine(dict(modelled(new, built)))
+    engine.run(new)
+    release = releases.release(new, new.services["quotes-client"])
+    assert engine.errors == {
+        "builder1": f"builder1: build of quotes-client {release.id}: main.go:3: syntax error",
+        "gateway1": "gateway1: quotes-client: has not come",
+    }
+    assert engine.warnings == [
+        "builder1: zmq_build failed for quotes-client: see why at the end; other services go on",
+        "gateway1: zmq_service failed for quotes-client: see why at the end; other services go on",
+    ]
+    after = programs(built)
+    assert after["quotes.service"] == releases.release(new, new.services["quotes"]).on_host
+    assert after["quotes-client.service"] == before["quotes-client.service"]
+    assert b"LEVEL" not in built["gateway1"].paths["/etc/zmqfleet/quotes-client/environment"].data
+    assert "/etc/zmqfleet/firewall.nft" in built["builder1"].paths
+
+    built["builder1"].wrong.clear()
+    again = Engine(dict(modelled(new, built)))
+    again.run(new)
+    assert again.errors == {}
+    assert programs(built)["quotes-client.service"] == release.on_host
+    assert with_work(Engine(dict(modelled(new, built))).read(new).values()) == []
+
+
+def test_nobody_is_sent_to_a_port_that_a_service_which_does_not_compile_was_to_have(
+    project: Project, modelled: Modelled, built: dict[str, ModelHost]
+) -> None:
+    moved = [{**one, "port": one["port"] + 1000} for one in SERVICE["endpoints"]]
+    new = edited(project, {**SERVICE, "endpoints": moved}, CLIENT)
+    built["builder1"].wrong.add("quotes")
+    engine = Engine(dict(modelled(new, built)))
+    engine.run(new)
+    assert set(engine.errors) == {"builder1", "broker1", "broker2"}
+    assert "quotes-client stays as it is on gateway1: quotes stays as it is on broker1" in engine.warnings
+    assert b":5555" in built["gateway1"].paths["/etc/zmqfleet/quotes-client/endpoints.json"].data
+
+
+def test_what_a_service_that_does_not_compile_was_to_replace_goes_on(
+    project: Project, modelled: Modelled, built: dict[str, ModelHost]
+) -> None:
+    names = ["prices.orders", "prices.ticks"]
+    new = edited(project, {**SERVICE, "name": "prices"}, {**CLIENT, "connects": names})
+    built["builder1"].wrong.add("prices")
+    engine = Engine(dict(modelled(new, built)))
+    engine.run(new)
+    assert engine.errors["broker1"] == "broker1: prices: has not come"
+    assert "quotes.service" in built["broker1"].processes
+    assert b"quotes.orders" in built["gateway1"].paths["/etc/zmqfleet/quotes-client/endpoints.json"].data
+
+
+def test_whom_a_service_admits_does_not_wait_for_its_release(
+    project: Project, modelled: Modelled, built: dict[str, ModelHost]
+) -> None:
+    admitted = "/etc/zmqfleet/quotes/clients/gateway1.quotes-client.key"
+    assert admitted in built["broker1"].paths
+    new = edited(project, SERVICE, {**CLIENT, "hosts": "strangers", "connects": []})
+    built["builder1"].wrong.add("quotes")
+    engine = Engine(dict(modelled(new, built)))
+    engine.run(new)
+    assert engine.errors["broker1"] == "broker1: quotes: has not come"
+    assert admitted not in built["broker1"].paths
+
+
+def test_a_part_of_a_run_fails_where_a_service_does_not_compile(
+    project: Project, modelled: Modelled, built: dict[str, ModelHost]
+) -> None:
+    new = edited(project, SERVICE, CLIENT)
+    host = modelled(new, built)["builder1"]
+    host.wrong.add("quotes")
+    with pytest.raises(HostError, match="syntax error"):
+        actions(new, host, HostRun(new, "builder1", HOLDER), INSTALL, "zmq_build")
+    assert releases.release(new, new.services["quotes-client"]).on_builder in host.paths
 
 
 def test_rules_stay_while_something_listens(

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from labs import ENGINES, Lab
+from labs import ENGINES, Lab, command
 
 JUMPS = {
     "-J": "-J admin@{}:22",
@@ -43,21 +43,13 @@ def test_a_host_behind_another_in_an_ini_inventory(behind: Lab, tmp_path: Path, 
         lines += [f"[{group}]", f"{host} ansible_host={hosts[host].address}{way}"]
     inventory = tmp_path / "hosts.ini"
     inventory.write_text("\n".join([*lines, "[strangers]"]) + "\n")
-    about = {
-        "ZMQFLEET_INVENTORY": str(inventory),
-        "ZMQFLEET_PROJECT": str(behind.project),
-        "ANSIBLE_SSH_CONTROL_PATH_DIR": str(
-            tmp_path / "ssh"
-        ),  # what is open to gateway1 is not used any more
-    }
+    # what is open to gateway1 is not used any more
+    ssh = str(tmp_path / "ssh")
+    about = {"ZMQFLEET_INVENTORY": str(inventory), "ANSIBLE_SSH_CONTROL_PATH_DIR": ssh}
     for engine in ENGINES:
-        command = {
-            "pyinfra": ("pyinfra", "-y", "inventory", "deploy.py"),
-            "ansible": ("ansible-playbook", "-i", str(inventory), "site.yml"),
-        }[engine]
         behind.inside("gateway1", "echo '# by hand' >>/etc/zmqfleet/quotes-client/environment")
         assert behind.run("zmqfleet", "drift", **about).status == 1
         change = ("gateway1", "file /etc/zmqfleet/quotes-client/environment: content")
-        assert change in behind.run(*command, **about).must_succeed().changes
+        assert change in behind.run(*command(engine, inventory), **about).must_succeed().changes
         assert "3 as declared" in behind.run("zmqfleet", "drift", **about).must_succeed().stdout
     behind.run("zmqfleet", "probe", **about).must_succeed()

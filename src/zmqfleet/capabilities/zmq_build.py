@@ -12,7 +12,7 @@ BUILDER = "zmq-build"  # user, and name of the script
 
 
 def parts(fleet: Fleet, host: str, leaving: Sequence[Rule]) -> Iterator[Part]:
-    """User, directories, then each release; artefacts are fetched by whoever places them."""
+    """What builds, then each release by itself; artefacts are fetched by whoever places them."""
     if not fleet.builds(host):
         return
     releases = [release(fleet, one) for _, one in sorted(fleet.services.items()) if one.build]
@@ -23,14 +23,14 @@ def parts(fleet: Fleet, host: str, leaving: Sequence[Rule]) -> Iterator[Part]:
         Directory(BUILD),
         Directory(f"{BUILD}/sources"),
         Directory(f"{BUILD}/artifacts"),
-        *(Directory(_products(one)) for one in releases),
         Directory(f"{BUILD}/caches", owner=BUILDER, group=BUILDER),
     ]
     sources = [
         File(f"{BUILD}/sources/{one.name}.tar", Inline(one.data), released=True) for one in archives.values()
     ]
-    builds = [resource for one in releases for resource in _build(one, host, tool.path)]
-    yield Part("zmq_build", INSTALL, (User(BUILDER, BUILD), *directories, tool, *sources, *builds))
+    yield Part("zmq_build", INSTALL, (User(BUILDER, BUILD), *directories, tool, *sources))
+    for one in releases:
+        yield Part("zmq_build", INSTALL, tuple(_build(one, host, tool.path)), one.service)
     keep = fleet.hosts[host].variables["zmq_service_releases_kept"]
     kept = [Generations(_products(one), keep, (one.id,), one.service) for one in releases]
     archived = Generations(
@@ -61,5 +61,6 @@ def _build(one: Release, host: str, tool: str) -> Iterator[Resource]:
         one.ldflags,
         *([before] if before else []),
     )
+    yield Directory(_products(one))
     yield Step(one.build, check, command)
     yield File(one.on_builder, Made(), "755", released=True)

@@ -40,6 +40,9 @@ def parts(fleet: Fleet, host: str, leaving: Sequence[Rule]) -> Iterator[Part]:
     """Each service's of the host, those that others connect to first."""
     for service in fleet.in_start_order(fleet.services_of(host)):
         yield _install(fleet, service)
+        if service.serves_curve:
+            # whom it admits does not wait for its release
+            yield Part("zmq_service", CONFIGURE, _clients(fleet, host, service), service.name)
         yield _configure(fleet, host, service)
         yield _start(fleet, host, service)
         keep = fleet.hosts[host].variables["zmq_service_releases_kept"]
@@ -66,7 +69,6 @@ def _configure(fleet: Fleet, host: str, service: Service) -> Part:
     resources = (
         Directory(f"{service.opt}/releases/{new.id}", released=True),
         File(new.on_host, Artefact(new.artifact, new.sha256), "755", released=True),
-        *(_clients(fleet, host, service) if service.serves_curve else ()),
         *(_verified(fleet, host, service) if fleet.instance(host, service).unit else ()),
     )
     return Part("zmq_service", CONFIGURE, resources, service.name)

@@ -65,10 +65,10 @@ def problems(hosts: dict[str, Host], project: Path, inventory: Path, alone: bool
         found = list(dict.fromkeys(_services(hosts, project)))
     if not found:
         return []
-    where = {**inventory_module.where_set(project, inventory), "inventory": inventory}
     elsewhere = project / "group_vars" / "all.yml"
     # an inventory that is no YAML tells no line
-    where = dict.fromkeys(CONNECTION, inventory) | where
+    where = dict.fromkeys([*CONNECTION, "inventory"], inventory)
+    where |= inventory_module.where_set(project, inventory)
     lines = [f"{where.get(top_level(key), elsewhere)}: {key}: {message}" for key, message in found]
     return shortened(lines)
 
@@ -306,9 +306,8 @@ def _second_builder(
 _BINDINGS = {"goczmq": "github.com/zeromq/goczmq", "zmq4": "github.com/pebbe/zmq4"}
 
 
-def _module(directory: Path, at: str) -> Iterator[Problem]:
-    """What a module needs that its build would miss."""
-    text = (directory / "go.mod").read_bytes()
+def _module(directory: Path, text: bytes, at: str) -> Iterator[Problem]:
+    """What a module, whose go.mod holds this text, needs that its build would miss."""
     sums = ("go.sum", "vendor/modules.txt")
     if re.search(rb"^\s*require\b", text, re.MULTILINE) and not any(
         (directory / one).is_file() for one in sums
@@ -327,17 +326,17 @@ def _source(entry: dict[str, Any], at: str, project: Path) -> Iterator[Problem]:
     if build and artifact:
         yield at, "has both build and artifact; keep one"
     elif build:
-        if not (project / build["source"] / "go.mod").is_file():
+        directory = project / build["source"]
+        if not (directory / "go.mod").is_file():
             yield (
                 f"{at}.build.source",
                 f"{build['source']!r} is no Go module: there is no {build['source']}/go.mod",
             )
             return
-        yield from _module(project / build["source"], f"{at}.build.source")
+        go_mod = (directory / "go.mod").read_bytes()
+        yield from _module(directory, go_mod, f"{at}.build.source")
         yield from _package(build, f"{at}.build.package", project)
-        if (module := _BINDINGS.get(build.get("binding", ""))) and module not in (
-            project / build["source"] / "go.mod"
-        ).read_text():
+        if (module := _BINDINGS.get(build.get("binding", ""))) and module.encode() not in go_mod:
             yield (
                 f"{at}.build.binding",
                 f"is {build['binding']}, but {build['source']}/go.mod does not require {module}",
