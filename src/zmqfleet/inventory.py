@@ -76,9 +76,9 @@ class InventoryError(Exception):
 class Host:
     """One host of the inventory.
 
-    `address` is ansible_host (or the name), `groups` all groups it is in, parents and `all` included,
-    `variables` its merged variables with the roles' defaults beneath, rendered; a team's own ones are None. `templates`
-    are the templates among its services' files, rendered, by their paths.
+    `address` is ansible_host (or the name), where ssh reaches it, `groups` all groups it is in, parents and `all`
+    included, `variables` its merged variables with the roles' defaults beneath, rendered; a team's own ones are None.
+    `templates` are the templates among its services' files, rendered, by their paths.
     """
 
     name: str
@@ -86,6 +86,11 @@ class Host:
     groups: tuple[str, ...]
     variables: dict[str, Any]
     templates: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def peer_address(self) -> str:
+        """Where other hosts reach it."""
+        return str(self.variables.get("zmq_address", self.address))
 
     @property
     def become(self) -> bool:

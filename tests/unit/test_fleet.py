@@ -6,6 +6,8 @@ import yaml
 from team_project import CLIENT, SERVICE, Project
 
 from zmqfleet import fleet
+from zmqfleet.desired import parts
+from zmqfleet.resources import File, Inline
 
 
 def load(project: Project) -> fleet.Fleet:
@@ -44,6 +46,34 @@ def test_an_instance_connects_to_the_others_of_its_own_service(project: Project)
     ]
 
 
+def test_peers_use_the_address_that_is_theirs(project: Project) -> None:
+    project.hosts.write_text(
+        project.hosts.read_text().replace(
+            "ansible_host: 192.0.2.2", "ansible_host: 127.0.0.1\n          zmq_address: 10.20.0.2"
+        )
+    )
+    found = load(project)
+    assert found.hosts["broker1"].ssh()[-1] == "127.0.0.1"
+    placed = {
+        one.path: one.content.data.decode()
+        for host in ("gateway1", "broker2")
+        for part in parts(found, host)
+        for one in part.resources
+        if isinstance(one, File) and isinstance(one.content, Inline)
+    }
+    assert "10.20.0.2/32\n" in placed["/etc/zmqfleet/quotes-client/peers"]
+    assert not [path for path, text in placed.items() if "127.0.0.1:5555" in text]
+    found.hosts["gateway1"].variables["zmq_address"] = "10.20.0.4"
+    ruleset = next(
+        one.content.data.decode()
+        for part in parts(found, "broker1")
+        for one in part.resources
+        if isinstance(one, File) and one.path.endswith("firewall.nft") and isinstance(one.content, Inline)
+    )
+    assert "10.20.0.4" in ruleset
+    assert "192.0.2.4" not in ruleset
+
+
 def test_what_hosts_print_is_shown_without_secrets(project: Project) -> None:
     env = {"REGION": "eu-1", "TOKEN": "hunter22", "LONGER": "hunter22hunter22", "SIGNS": 'p"<w&rd-1'}
     env |= {"PEER": "gateway1", "AT": "192.0.2.2"}
@@ -63,5 +93,7 @@ def test_defaults_equal_the_specification() -> None:
     for path in sorted(Path(fleet.__file__).parents[3].glob("roles/*/defaults/main.yml")):
         specification = yaml.safe_load((path.parents[1] / "meta" / "argument_specs.yml").read_text())
         options = specification["argument_specs"]["main"]["options"]
-        declared = {name: option["default"] for name, option in options.items() if name != "zmq_services"}
+        # the fleet itself, and what it is by default depends on the host
+        free = ("zmq_services", "zmq_address")
+        declared = {name: option["default"] for name, option in options.items() if name not in free}
         assert yaml.safe_load(path.read_text()) == declared, path

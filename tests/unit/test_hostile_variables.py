@@ -208,6 +208,12 @@ REFUSED: dict[str, tuple[Set, str, str]] = {
         "ansible_ssh_common_args",
         "taken apart",
     ),
+    "an address of peers that is none": (
+        of_host(zmq_address="10.0.0.300"),
+        "zmq_address",
+        "'10.0.0.300' is no IP address and no name in DNS, for broker1",
+    ),
+    "an address of peers with a line": (of_host(zmq_address="10.0.0.1\n"), "zmq_address", "must be one line"),
     "an address twice, otherwise written": (
         of_host(ansible_host="2001:DB8:0::1"),
         "ansible_host",

@@ -14,7 +14,7 @@ PUBLIC = {("broker1", "quotes"): "P" * 40}
 
 def fleet(*endpoints: Endpoint) -> Fleet:
     hosts = {
-        name: Host(name, f"10.0.0.{number}", ("all", group), {})
+        name: Host(name, f"{name}.inside", ("all", group), {"zmq_address": f"10.0.0.{number}"})
         for number, (name, group) in enumerate(GROUPS.items(), 1)
     }
     quotes = Service("quotes", "brokers", endpoints, None, None, (), (), {}, {})

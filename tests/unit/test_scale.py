@@ -221,9 +221,9 @@ def test_addresses_that_do_not_resolve_are_refused_by_name(
     assert run.exit_code == 2
     assert run.stderr == (
         "zmqfleet: broker2: its address 'b2.example' does not resolve ([Errno -2] Name or service not known); "
-        "set ansible_host to an IP address\n"
+        "set ansible_host to an IP address, or zmq_address to the one by which other hosts reach it\n"
         "stranger1: its address 's1.example' does not resolve ([Errno -2] Name or service not known); "
-        "set ansible_host to an IP address\n"
+        "set ansible_host to an IP address, or zmq_address to the one by which other hosts reach it\n"
     )
 
 

@@ -481,6 +481,18 @@ def test_connecting_to_anothers_loopback_is_refused(project: Project) -> None:
             "ansible_host: gateway1 and broker1 have the same address '192.0.2.2'",
         ),
         (
+            {"zmq_address": "192.0.2.2"},
+            "zmq_address: gateway1 and broker1 have the same address '192.0.2.2'",
+        ),
+        (
+            {"ansible_host": "192.0.2.2", "zmq_address": "10.0.0.4"},
+            "ansible_host: gateway1 and broker1 have the same address '192.0.2.2'",
+        ),
+        (
+            {"zmq_address": "::"},
+            "zmq_address: :: is nobody's address, for gateway1",
+        ),
+        (
             {"ansible_connection": "local"},
             "ansible_connection: is 'local' for gateway1: hosts are reached by ssh",
         ),

@@ -13,25 +13,45 @@ JUMPS = {
 }
 
 
+NAME = "gateway1.inside.example"
+
+
+def named(config: Path, address: str, directory: Path) -> Path:
+    """ssh's configuration, with the key of the host that has this address known by its name."""
+    known = config.with_name("known_hosts")
+    more = "".join(
+        line.replace(address, NAME, 1)
+        for line in known.read_text().splitlines(keepends=True)
+        if address in line
+    )
+    (directory / "known_hosts").write_text(known.read_text() + more)
+    found = directory / "ssh_config"
+    found.write_text(config.read_text().replace(str(known), str(directory / "known_hosts")))
+    return found
+
+
 @pytest.fixture
 def behind(converged: Lab) -> Iterator[Lab]:
-    """gateway1 lets in only those who come from broker1."""
-    bastion = converged.fleet.hosts["broker1"].address
+    """gateway1 lets in only those who come from broker1, which alone knows its name."""
+    bastion, hidden = (converged.fleet.hosts[name].address for name in ("broker1", "gateway1"))
     rule = f"ip saddr != {bastion} tcp dport 22 drop"
     converged.inside(
         "gateway1",
         f"nft 'add table inet behind; add chain inet behind i {{ type filter hook input priority -200; }}; "
         f"add rule inet behind i {rule}'",
     )
+    converged.sh("broker1", f"echo {hidden} {NAME} >>/etc/hosts")
     yield converged
     converged.inside("gateway1", "nft delete table inet behind")
+    # podman's file, which nothing may take the place of
+    converged.sh("broker1", f'others=$(grep -v {NAME} /etc/hosts); echo "$others" >/etc/hosts')
 
 
 @pytest.mark.parametrize("jump", JUMPS.values(), ids=JUMPS)
 def test_a_host_behind_another_in_an_ini_inventory(behind: Lab, tmp_path: Path, jump: str) -> None:
     hosts = behind.fleet.hosts
     key = hosts["gateway1"].ssh_key
-    config = hosts["gateway1"].ssh_arguments[1]
+    config = named(Path(hosts["gateway1"].ssh_arguments[1]), hosts["gateway1"].address, tmp_path)
     by = f"-F {config} {jump.format(hosts['broker1'].address, config=config)}"
     lines = [
         "[all:vars]",
@@ -39,8 +59,11 @@ def test_a_host_behind_another_in_an_ini_inventory(behind: Lab, tmp_path: Path, 
         f"ansible_ssh_common_args=-F {config}",
     ]
     for host, group in (("builder1", "builders"), ("broker1", "brokers"), ("gateway1", "gateways")):
-        way = f" ansible_ssh_common_args={shlex.quote(by)}" if host == "gateway1" else ""
-        lines += [f"[{group}]", f"{host} ansible_host={hosts[host].address}{way}"]
+        where = f"ansible_host={hosts[host].address}"
+        if host == "gateway1":
+            where = where.replace("ansible_host", "zmq_address")
+            where += f" ansible_host={NAME} ansible_ssh_common_args={shlex.quote(by)}"
+        lines += [f"[{group}]", f"{host} {where}"]
     inventory = tmp_path / "hosts.ini"
     inventory.write_text("\n".join([*lines, "[strangers]"]) + "\n")
     # what is open to gateway1 is not used any more

@@ -71,9 +71,12 @@ HOST = Grammar(
 DNS_NAME = Grammar(
     rf"(?=.{{1,253}}\Z)(?!(.*\.)?[0-9]+\.?\Z){_LABEL}(\.{_LABEL})*\.?", "IP address and no name in DNS"
 )
+# what is no IP address either is found where addresses are compared
+ADDRESS = Grammar(rf"[0-9A-Fa-f.:]{{2,45}}|{DNS_NAME.pattern}", "IP address or name in DNS")
 LOGIN = Grammar(r"[A-Za-z0-9_][A-Za-z0-9_.@\\+-]{0,99}", "name of a user")
 # what roles have in common, by the word for it in their files
 _SHARED = {
+    "address": ADDRESS,
     "group": GROUP,
     "package": Grammar(
         r"[a-z0-9][a-z0-9+.-]{0,99}", "name of a Debian package (lower case, digits, '+', '-' and '.')"

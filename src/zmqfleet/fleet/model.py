@@ -356,7 +356,8 @@ class Fleet:
             for value in self.instance(host, service).secrets
         }
         # words that a message is about
-        values -= {*self.hosts, *self.groups, *self.services, *(host.address for host in self.hosts.values())}
+        values -= {*self.hosts, *self.groups, *self.services}
+        values -= {one for host in self.hosts.values() for one in (host.address, host.peer_address)}
         long = [one for one in values if len(one) >= _SECRET_LENGTH]
         # also as a log in JSON, or a URL, has them
         escaped = [json.dumps(one)[1:-1] for one in long]

@@ -13,7 +13,7 @@ from typing import Any
 
 from zmqfleet import inventory as inventory_module
 from zmqfleet.fleet.addresses import addresses
-from zmqfleet.fleet.grammar import DNS_NAME, GROUP, HOST, LOGIN, shown
+from zmqfleet.fleet.grammar import ADDRESS, DNS_NAME, GROUP, HOST, LOGIN, shown
 from zmqfleet.fleet.model import BUILD_VARIABLES, PER_HOST, Fleet, FleetError, instance_from, is_loopback
 from zmqfleet.fleet.schema import check, nearest, options
 from zmqfleet.gosources import replacements
@@ -49,6 +49,8 @@ _OTHER_NAMES = {
 }
 _PASSWORDS = ("ansible_become_pass", "ansible_become_password", "ansible_password", "ansible_ssh_pass")
 
+_PEER_ADDRESS = "zmq_address"
+
 NO_SERVICES = "zmq_services: is missing; set it for all hosts"
 
 Problem = tuple[str, str]
@@ -67,7 +69,7 @@ def problems(hosts: dict[str, Host], project: Path, inventory: Path, alone: bool
         return []
     elsewhere = project / "group_vars" / "all.yml"
     # an inventory that is no YAML tells no line
-    where = dict.fromkeys([*CONNECTION, "inventory"], inventory)
+    where = dict.fromkeys([*CONNECTION, _PEER_ADDRESS, "inventory"], inventory)
     where |= inventory_module.where_set(project, inventory)
     lines = [f"{where.get(top_level(key), elsewhere)}: {key}: {message}" for key, message in found]
     return shortened(lines)
@@ -168,7 +170,7 @@ def _names(hosts: dict[str, Host]) -> Iterator[Problem]:
 
 def _connections(hosts: dict[str, Host]) -> Iterator[Problem]:
     """How a host is reached: by one way, which is nobody else's."""
-    reached: dict[str, str] = {}
+    reached: dict[object, str] = {}
     for host in hosts.values():
         others = ("ansible_become", "ansible_port", *_OTHER_NAMES, *_PASSWORDS)
         texts = [name for name in CONNECTION if name not in others]
@@ -206,9 +208,19 @@ def _connections(hosts: dict[str, Host]) -> Iterator[Problem]:
             yield "ansible_ssh_common_args", f"cannot be taken apart, for {host.name}: {error}"
         if problem := _address_problem(host.address):
             yield "ansible_host", f"{problem}, for {host.name}"
-        other = reached.setdefault(_canonical(host.address), host.name)
-        if other != host.name:
-            yield "ansible_host", f"{host.name} and {other} have the same address {shown(host.address)}"
+        key = _PEER_ADDRESS if _PEER_ADDRESS in host.variables else "ansible_host"
+        # what it may be written with at all is its form
+        if not ADDRESS.problem(host.peer_address) and (problem := _address_problem(host.peer_address)):
+            yield key, f"{problem}, for {host.name}"
+        # ssh may find others there, too: at another port, or behind another host
+        way = (_canonical(host.address), port, host.variables.get("ansible_ssh_common_args"))
+        for name, place, address in (
+            ("ansible_host", way, host.address),
+            (key, _canonical(host.peer_address), host.peer_address),
+        ):
+            if (other := reached.setdefault(place, host.name)) != host.name:
+                yield name, f"{host.name} and {other} have the same address {shown(address)}"
+                break
 
 
 def _is_line(value: object) -> bool:

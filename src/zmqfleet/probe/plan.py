@@ -57,7 +57,7 @@ def _between(
     endpoint: Endpoint,
     public_keys: Mapping[tuple[str, str], str],
 ) -> Iterator[Planned]:
-    outside = fleet.hosts[destination].address
+    outside = fleet.hosts[destination].peer_address
 
     def cell(credentials: str, expected: str, shut_at_tcp: bool = False) -> Planned:
         # what is bound to a loopback address is tried from elsewhere at the host's own address
