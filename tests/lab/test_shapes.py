@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from labs import ENGINES, Lab, pipeline, project, variables
+from labs import ENGINES, Lab, hub, pipeline, project, variables
 
 ODD = 'a "b" \\ $HOME ${HOME} %n; exit'  # what systemd or a shell would make something else of
 DONE = "/var/lib/zmqfleet-state/worker/done"
@@ -23,7 +23,7 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def shapes(lab: Lab, team: Path) -> Iterator[Lab]:
-    """The lab, which runs the pipeline, too."""
+    """The lab, which runs the pipeline and the hub, too."""
     found = declared(lab, team)
     found.converge("ansible")
     yield found
@@ -35,14 +35,20 @@ def shapes(lab: Lab, team: Path) -> Iterator[Lab]:
 def declared(
     lab: Lab, team: Path, feeder: dict[str, Any] | None = None, worker: dict[str, Any] | None = None
 ) -> Lab:
-    """The lab with the pipeline, some of whose keys are others."""
+    """The lab with the pipeline, some of whose keys are others, and the hub."""
     services = pipeline()
     for service, other in zip(services, (feeder or {}, worker or {}), strict=True):
         service.update(other)
     everything = variables()
-    everything["zmq_services"] += services
+    everything["zmq_services"] += [*services, *hub()]
     (team / "group_vars" / "all.yml").write_text(yaml.safe_dump(everything))
     return lab.of(team)
+
+
+def heard(lab: Lab, host: str) -> set[str]:
+    """The hosts that presence has heard there."""
+    said = lab.sh(host, "journalctl -u presence -o cat | grep 'is there'; true")
+    return {line.rpartition("host=")[2] for line in said.splitlines()}
 
 
 def done(lab: Lab) -> int:
@@ -58,12 +64,21 @@ def test_they_run_and_talk_and_nothing_else_does(shapes: Lab) -> None:
     while done(shapes) <= before:
         assert time.monotonic() < deadline, "no job arrives"
         time.sleep(1)
+    while any(heard(shapes, host) != {"broker1", "broker2"} for host in ("broker1", "broker2")):
+        assert time.monotonic() < deadline, "not all are heard by all"
+        time.sleep(1)
     status, report = shapes.probe()
     assert status == 0
-    cells = [cell for cell in report["cells"] if cell["endpoint"] == "jobs"]
     # each of the five hosts tries both feeders, with keys that are admitted, unknown, missing, and of no server
-    assert {cell["service"] for cell in cells} == {"feeder"}
-    assert {cell["source"] for cell in cells} == set(shapes.fleet.hosts)
+    sources = {
+        (cell["service"], cell["endpoint"], cell["socket"], cell["source"]) for cell in report["cells"]
+    }
+    for service, endpoint, socket in (
+        ("feeder", "jobs", "PUSH"),
+        ("hub", "in", "XSUB"),
+        ("hub", "out", "XPUB"),
+    ):
+        assert sources >= {(service, endpoint, socket, host) for host in shapes.fleet.hosts}
 
 
 @both_engines

@@ -220,11 +220,19 @@ def variables() -> dict[str, Any]:
     return found
 
 
+def _examples() -> list[list[dict[str, Any]]]:
+    blocks = (ROOT / "examples" / "pipeline" / "README.md").read_text().split("```yaml\n")[1:]
+    return [yaml.safe_load(block.partition("```")[0])["zmq_services"] for block in blocks]
+
+
 def pipeline() -> list[dict[str, Any]]:
-    """The services of the example pipeline, as its README declares them, to be changed."""
-    (block,) = (ROOT / "examples" / "pipeline" / "README.md").read_text().split("```yaml\n")[1:]
-    found: list[dict[str, Any]] = yaml.safe_load(block.partition("```")[0])["zmq_services"]
-    return found
+    """The services feeder and worker, as the example's README declares them, to be changed."""
+    return _examples()[0]
+
+
+def hub() -> list[dict[str, Any]]:
+    """The services hub and presence, likewise."""
+    return _examples()[1]
 
 
 def project(path: Path, declared: dict[str, Any] | None = None) -> Path:

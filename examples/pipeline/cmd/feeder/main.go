@@ -10,8 +10,8 @@ import (
 
 	zmq "github.com/pebbe/zmq4"
 
-	"zmqfleet.example/pipeline/internal/allowlist"
 	"zmqfleet.example/pipeline/internal/settings"
+	"zmqfleet.example/pipeline/internal/socket"
 )
 
 const interval = 50 * time.Millisecond
@@ -37,24 +37,14 @@ func main() {
 	}
 }
 
-// open binds the socket. The ZAP handler comes first: a client that found none would be admitted.
+// open binds the socket.
 func open(loaded *settings.Settings) (*zmq.Socket, error) {
-	bind, err := loaded.Bind("jobs")
+	if err := socket.Admit(); err != nil {
+		return nil, err
+	}
+	jobs, err := socket.Bind(zmq.PUSH, loaded, "jobs")
 	if err != nil {
 		return nil, err
 	}
-	if err := allowlist.Start(os.Getenv("ZMQFLEET_CLIENTS")); err != nil {
-		return nil, err
-	}
-	jobs, err := zmq.NewSocket(zmq.PUSH)
-	if err != nil {
-		return nil, err
-	}
-	if err := jobs.SetLinger(time.Second); err != nil {
-		return nil, err
-	}
-	if err := jobs.ServerAuthCurve("jobs", loaded.Secret); err != nil {
-		return nil, err
-	}
-	return jobs, jobs.Bind(bind.Endpoint)
+	return jobs, jobs.SetLinger(time.Second)
 }

@@ -15,6 +15,7 @@ import (
 	zmq "github.com/pebbe/zmq4"
 
 	"zmqfleet.example/pipeline/internal/settings"
+	"zmqfleet.example/pipeline/internal/socket"
 )
 
 const patience = 500 * time.Millisecond // without a job for so long, it looks whether it is to stop
@@ -23,7 +24,8 @@ func main() {
 	every := flag.Int("every", 20, "write the count down each so many jobs")
 	flag.Parse()
 	loaded := settings.Must(settings.Load())
-	jobs := settings.Must(open(loaded))
+	jobs := settings.Must(socket.Connect(zmq.PULL, loaded, "feeder.jobs"))
+	settings.Must(true, jobs.SetRcvtimeo(patience))
 	path := filepath.Join(os.Getenv("STATE_DIRECTORY"), "done")
 	done := count(path)
 	slog.Info("ready", "feeders", len(loaded.Connects["feeder.jobs"]), "done", done)
@@ -40,31 +42,6 @@ func main() {
 		}
 	}
 	keep(path, done)
-}
-
-// open connects one socket to all feeders; each has a key of its own.
-func open(loaded *settings.Settings) (*zmq.Socket, error) {
-	peers, err := loaded.Peers("feeder.jobs")
-	if err != nil {
-		return nil, err
-	}
-	jobs, err := zmq.NewSocket(zmq.PULL)
-	if err != nil {
-		return nil, err
-	}
-	if err := jobs.SetRcvtimeo(patience); err != nil {
-		return nil, err
-	}
-	for _, peer := range peers {
-		// what is set holds for the connections that are made after it
-		if err := jobs.ClientAuthCurve(peer.ServerKey, loaded.Public, loaded.Secret); err != nil {
-			return nil, err
-		}
-		if err := jobs.Connect(peer.Endpoint); err != nil {
-			return nil, err
-		}
-	}
-	return jobs, nil
 }
 
 // count is how many were done before, by this release or another one.
