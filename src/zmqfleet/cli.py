@@ -8,7 +8,7 @@ import select
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -83,6 +83,28 @@ def _told() -> Iterator[None]:
         raise _Failure(str(error)) from None
 
 
+def _completed(
+    names: Callable[[fleet.Fleet], Iterable[str]],
+) -> Callable[[click.Context, click.Parameter, str], list[str]]:
+    """What a shell may complete an argument to; nothing where the fleet is not as it should be."""
+
+    def complete(context: click.Context, _: click.Parameter, begun: str) -> list[str]:
+        try:
+            found = _fleet(context.params.get("project"), context.params.get("inventory"))
+        except click.ClickException:
+            return []
+        return sorted(name for name in names(found) if name.startswith(begun))
+
+    return complete
+
+
+_HOST = click.argument("host", shell_complete=_completed(lambda found: found.hosts))
+_HOSTS = click.argument(
+    "hosts", nargs=-1, shell_complete=_completed(lambda found: {*found.hosts, *found.groups})
+)
+_SERVICE = click.argument("service", shell_complete=_completed(lambda found: found.services))
+
+
 def _say(message: str) -> None:
     click.echo(message, err=True)
 
@@ -137,7 +159,7 @@ def validate(project: Path | None, inventory: Path | None) -> None:
 
 
 @main.command(epilog="Example: zmqfleet view broker1")
-@click.argument("host")
+@_HOST
 @click.option("--json", "as_json", is_flag=True, help="JSON instead of YAML.")
 @click.option("--show-secrets", is_flag=True, help="Also files that hold secrets, such as environments.")
 @_PROJECT
@@ -154,7 +176,7 @@ def view(host: str, as_json: bool, show_secrets: bool, project: Path | None, inv
 
 
 @main.command("drift", epilog="Example: zmqfleet drift brokers --json")
-@click.argument("hosts", nargs=-1)
+@_HOSTS
 @click.option("--json", "as_json", is_flag=True, help="JSON instead of text.")
 @_PROJECT
 @_INVENTORY
@@ -173,7 +195,7 @@ def drift_command(
 
 
 @main.command("status", epilog="Example: zmqfleet status broker1 gateways")
-@click.argument("hosts", nargs=-1)
+@_HOSTS
 @click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
 @_PROJECT
 @_INVENTORY
@@ -192,7 +214,6 @@ def status_command(
     sys.exit(report.exit_status)
 
 
-_SERVICE = click.argument("service")
 _LINES = click.option(
     "-n", "--lines", default=50, show_default=True, type=click.IntRange(1), help="How many lines."
 )
@@ -291,7 +312,7 @@ def releases(service: str, as_json: bool, project: Path | None, inventory: Path 
 
 
 @main.command("retire", epilog="Example: zmqfleet retire gateway7")
-@click.argument("host")
+@_HOST
 @click.option("-y", "--yes", is_flag=True, help="Do not ask first.")
 @_PROJECT
 @_INVENTORY
