@@ -133,8 +133,10 @@ class ActionModule(ActionBase):
         for run in runs:
             for line in run.plan.undecided:
                 self._display.warning(f"{run.host}: {line}")
-        turns = list(range(len(fleet.turns)))
-        return {"changed": False, "todo": with_work(runs), "batch": batch(runs), "turns": turns}
+        turns, todo = list(range(len(fleet.turns))), with_work(runs)
+        if not todo:
+            self._display.display(f"Nothing to do: {len(runs)} hosts are as declared", stderr=True)
+        return {"changed": False, "todo": todo, "batch": batch(runs), "turns": turns}
 
     def _refuse_other_values(self, fleet: Fleet, host: str, variables: dict[str, Any]) -> None:
         """Our variables are the inventory's and the project's: a play's own would be seen by nobody else."""
