@@ -14,7 +14,7 @@ import pytest
 from knocking import nobody_gets_in
 from labs import ENGINES, Lab, project
 from test_retirement import LIFE, declare
-from twins import differences
+from twins import TOOLCHAINS, differences
 
 KILLS = int(os.environ.get("ZMQFLEET_KILLS", "4"))
 SEED = int(os.environ.get("ZMQFLEET_SEED", "1"))
@@ -53,7 +53,7 @@ def test_a_killed_run_is_made_good(
     assert here.converge(killed) == set(), about
     for host in here.fleet.hosts:
         assert here.sh(host, LEFTOVERS, check=False) == "", f"{about}: {host}"
-        assert differences(here, twin, host) == [], f"{about}: {host}"
+        assert differences(here, twin, host, TOOLCHAINS) == [], f"{about}: {host}"
     assert here.probe()[0] == 0, about
 
 

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from knocking import nobody_gets_in
 from labs import ENGINES, ROOT, Lab, project, variables
-from twins import differences
+from twins import TOOLCHAINS, differences
 
 from zmqfleet import locking
 
@@ -37,7 +37,7 @@ def each(twins: Twins, what: Callable[[Lab, str], None]) -> None:
     with ThreadPoolExecutor() as pool:
         list(pool.map(what, twins, ENGINES))
     for host in ("builder1", *BROKERS):
-        assert differences(*twins, host) == []
+        assert differences(*twins, host, TOOLCHAINS) == []
 
 
 def main_of(root: Path, program: str = "quotes") -> Path:

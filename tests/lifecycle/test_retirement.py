@@ -10,7 +10,7 @@ import pytest
 import yaml
 from knocking import nobody_gets_in
 from labs import ENGINES, Lab, project, variables
-from twins import differences
+from twins import TOOLCHAINS, differences
 
 Services = dict[str, dict[str, Any]]
 
@@ -103,7 +103,7 @@ def test_twins_stay_equal_and_nothing_undeclared_stays(
             assert gone not in twin.sh(host, "nft list ruleset; systemctl list-units --all").replace(
                 "leaving", ""
             )
-    assert differences(*twins, host) == []
+    assert differences(*twins, host, TOOLCHAINS) == []
 
 
 def test_a_host_that_leaves_is_empty_and_forgotten(lab: Lab) -> None:

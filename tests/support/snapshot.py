@@ -30,6 +30,7 @@ GO_ENV = (
     "CGO_ENABLED",
 )
 ADDRESSES: dict[str, str] = json.loads(sys.argv[1])
+LEFT_OUT = {*CACHES, *sys.argv[2:]}
 _KEY = re.compile(rb'"[0-9a-zA-Z.:+=^!/*?&<>()\[\]{}@%$#-]{40}"')
 
 
@@ -75,7 +76,7 @@ def files() -> dict[str, list[str]]:
     found = {}
     for root in ROOTS:
         for directory, directories, names in os.walk(root):
-            directories[:] = [name for name in directories if os.path.join(directory, name) not in CACHES]
+            directories[:] = [name for name in directories if os.path.join(directory, name) not in LEFT_OUT]
             for path in (directory, *(os.path.join(directory, name) for name in names + directories)):
                 found[path] = entry(path)
     return found
