@@ -10,6 +10,7 @@ import (
 
 	zmq "github.com/pebbe/zmq4"
 
+	"zmqfleet.example/pipeline/internal/allowlist"
 	"zmqfleet.example/pipeline/internal/settings"
 	"zmqfleet.example/pipeline/internal/socket"
 )
@@ -18,7 +19,9 @@ const interval = 50 * time.Millisecond
 
 func main() {
 	loaded := settings.Must(settings.Load())
-	jobs := settings.Must(open(loaded))
+	settings.Must(true, allowlist.Start(os.Getenv("ZMQFLEET_CLIENTS")))
+	jobs := settings.Must(socket.Bind(zmq.PUSH, loaded, "jobs"))
+	settings.Must(true, jobs.SetLinger(time.Second))
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGTERM, syscall.SIGINT)
 	ticker := time.NewTicker(interval)
@@ -35,16 +38,4 @@ func main() {
 			}
 		}
 	}
-}
-
-// open binds the socket.
-func open(loaded *settings.Settings) (*zmq.Socket, error) {
-	if err := socket.Admit(); err != nil {
-		return nil, err
-	}
-	jobs, err := socket.Bind(zmq.PUSH, loaded, "jobs")
-	if err != nil {
-		return nil, err
-	}
-	return jobs, jobs.SetLinger(time.Second)
 }

@@ -2,21 +2,13 @@
 package socket
 
 import (
-	"os"
-
 	zmq "github.com/pebbe/zmq4"
 
-	"zmqfleet.example/pipeline/internal/allowlist"
 	"zmqfleet.example/pipeline/internal/settings"
 )
 
-// Admit has those clients admitted whom the allow-list names. It comes before the first Bind: a client that found no ZAP
-// handler would be let in.
-func Admit() error {
-	return allowlist.Start(os.Getenv("ZMQFLEET_CLIENTS"))
-}
-
-// Bind makes a socket that serves one of the service's endpoints.
+// Bind makes a socket that serves one of the service's endpoints. The ZAP handler comes first: a client that found none
+// would be admitted.
 func Bind(kind zmq.Type, loaded *settings.Settings, name string) (*zmq.Socket, error) {
 	bind, err := loaded.Bind(name)
 	if err != nil {
