@@ -491,6 +491,9 @@ class HostRun:
             raise HostError(
                 f"{self.host}: cannot take the lock {locking.PATH}: {answer.stderr or answer.stdout}"
             )
+        if locking.RENEWED not in answer.stdout.splitlines():
+            # others may have had it, and what was read holds no longer
+            self._has_begun = False
 
     def _wait_for_others(self) -> Actions:
         """What a killed run has started may still be at work, and would undo what this one does."""

@@ -17,6 +17,7 @@ PATH = "/run/zmqfleet.lock"
 WORKING = 900  # seconds that one step may take at the most
 PAUSE = 120  # seconds between two steps, while other hosts are at work
 MARK = "ZMQFLEET_RUN"  # environment variable of all commands of a run that change something
+RENEWED = "renewed"
 PATIENCE = 100  # seconds that those of a killed run are waited for
 
 
@@ -48,14 +49,16 @@ class Holder:
 def acquire(holder: Holder, seconds: int, instead_of: str = "") -> str:
     """A shell command that takes or renews the lock for so long, also if `instead_of`, which is gone, holds it.
 
-    Where another run holds it, the command prints that run's words and how long, and ends with status 75.
+    It prints RENEWED if nobody else has had it meanwhile. Where another run holds it, the command prints that run's
+    words and how long, and ends with status 75.
     """
     mine, gone = shlex.quote(holder.text), shlex.quote(instead_of or holder.text)
     return (
         f"exec 9>>{PATH}; flock 9; read -r who until <{PATH} || :; "
         f'if [ -n "$who" ] && [ "$who" != {mine} ] && [ "$who" != {gone} ] && '
         f'[ "$until" -gt "$(date +%s)" ] && [ "$until" -le "$(($(date +%s) + {WORKING}))" ]; then '
-        f'echo "locked $who $until"; exit 75; fi; echo {mine} $(($(date +%s) + {seconds})) >{PATH}'
+        f'echo "locked $who $until"; exit 75; fi; if [ "$who" = {mine} ]; then echo {RENEWED}; fi; '
+        f"echo {mine} $(($(date +%s) + {seconds})) >{PATH}"
     )
 
 

@@ -72,9 +72,11 @@ def without_ids(changes: Changes) -> Changes:
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_forecasts_agree_and_drift_is_mended(lab: Lab, engine: str) -> None:
-    for host, damage, _ in DRIFT:
+    # a toolchain and caches take minutes to be made anew: once will do
+    chosen = [row for row in DRIFT if engine == "ansible" or row[0] != "builder1"]
+    for host, damage, _ in chosen:
         lab.sh(host, damage)
-    expected = {(host, change) for host, _, changes in DRIFT for change in changes}
+    expected = {(host, change) for host, _, changes in chosen for change in changes}
     assert without_ids(lab.drift()) == expected
     assert [without_ids(lab.forecast(one)) for one in ENGINES] == [expected, expected]
     assert without_ids(lab.drift()) == expected, "a forecast has changed something"

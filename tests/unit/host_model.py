@@ -101,6 +101,7 @@ class ModelHost:
     peers: dict[str, list[str]] = field(default_factory=dict)  # of units
     broken: set[str] = field(default_factory=set)  # programs, by path, that do not run
     deaf: set[str] = field(default_factory=set)  # programs that run, and do not listen
+    locked: bool = False
     wrong: set[str] = field(default_factory=set)  # services that do not compile
     kept: dict[str, dict[str, Node]] = field(default_factory=dict)
     yielded: dict[str, list[str]] = field(default_factory=dict)
@@ -189,6 +190,11 @@ class ModelHost:
         """Brings about what an action does. Raises Failed."""
         self.clock += 1
         match action:
+            case Ask(command) if command == locking.release(HOLDER):
+                self.locked = False
+            case Ask(command) if command.startswith("exec 9>>"):
+                before, self.locked = self.locked, True
+                return Answer(True, locking.RENEWED if before else "", "")
             case Ask(command):
                 return Answer(True, self.name if "== zmqfleet" in command else "", "")
             case Install(packages):

@@ -149,6 +149,17 @@ def test_a_lock_is_renewed_in_each_step(fleet: Fleet, modelled: Modelled) -> Non
         assert words(actions(fleet, host, run, INSTALL, capability)[0]) == "lock"
 
 
+def test_what_others_did_while_the_lock_had_lapsed_is_read(fleet: Fleet, modelled: Modelled) -> None:
+    host = modelled(fleet, {})["broker1"]
+    run = HostRun(fleet, "broker1", HOLDER)
+    actions(fleet, host, run, INSTALL, "zeromq")
+    again = ["lock", "wait for others", "read"]
+    assert [words(one) for one in actions(fleet, host, run, INSTALL, "zmq_probe")][:3] != again
+    host.locked = False
+    host.packages.clear()
+    assert [words(one) for one in actions(fleet, host, run, INSTALL, "zmq_service")][:3] == again
+
+
 def test_the_smallest_batch_of_services_concerned_holds(project: Project, modelled: Modelled) -> None:
     fleet = a_fleet(project, {**SERVICE, "rollout": {"batch": 2}}, {**CLIENT, "rollout": {"batch": 3}})
     runs = Engine(dict(modelled(fleet, {}))).read(fleet)
