@@ -185,18 +185,21 @@ class HostRun:
     is_whole: bool = False
     done: list[str] = field(default_factory=list)
     plan: Plan = field(init=False)
-    _has_begun: bool = False  # the lock is taken, and the manifest holds what is going to be placed
+    _is_locked: bool = False  # the lock was taken
+    _has_begun: bool = False  # nobody has had it since; the manifest holds what will be placed
     _touched: bool = False  # something was placed since the host was read
     _errors: dict[str, str] = field(default_factory=dict)  # of services that cannot go on here
     _placed: set[tuple[str, str]] = field(default_factory=set)  # since then, in any capability
 
     def memory(self) -> Any:
         """What `recall` needs in another process."""
-        return self.plan.actual, self._has_begun, self._touched, self._errors, self._placed
+        begun = self._is_locked, self._has_begun
+        return self.plan.actual, begun, self._touched, self._errors, self._placed
 
     def recall(self, memory: Any) -> None:
         """Goes on where another process of this run was."""
-        actual, self._has_begun, self._touched, self._errors, self._placed = memory
+        actual, begun, self._touched, self._errors, self._placed = memory
+        self._is_locked, self._has_begun = begun
         self.plan = Plan(self.fleet, self.host, actual)
 
     def phase(self, name: str, capability: str = "", turn: int | None = None) -> Actions:
@@ -262,11 +265,20 @@ class HostRun:
         yield from self.look_again()
         if self.plan.changes(capability, phase):
             yield from self._begin()
-            for part, changes in groupby(self.plan.changes(capability, phase), key=lambda one: one.part):
+            parts = groupby(self.plan.changes(capability, phase), key=lambda one: one.part)
+            for number, (part, changes) in enumerate(parts):
+                if number:  # each may take as long as the lock holds
+                    yield from self._lock()
+                    if not self._has_begun:
+                        raise HostError(f"{self.host}: somebody else was at work there meanwhile; run again")
                 try:
                     yield from self._place(changes)
                 except _ServiceError as error:
                     self._errors.setdefault(part.service, str(error))
+                    # others have to know before the first of them starts
+                    waiting = {**self.to_start(rolled=False), **self.to_start(rolled=True)}
+                    if part.service in waiting:
+                        self._stays(part.service, waiting[part.service])
                     why = f"{capability} failed for {part.service}: see why at the end"
                     yield Warn(f"{self.host}: {why}; other services go on")
             if not self.is_whole:
@@ -360,6 +372,7 @@ class HostRun:
             runs = False
             try:
                 started.add(service)
+                self._check(changes)
                 for other in self.plan.handed_over.get(service, ()):
                     if other in waiting and other not in started:
                         # which has it started again if this one goes back
@@ -427,7 +440,11 @@ class HostRun:
 
     def retire(self) -> Actions:
         """What is no longer declared goes, once all that is declared runs; until then what is closed stays closed."""
+        self._fail()
         yield from self.look_again()
+        left = [one for one in self.plan.changes(phase=START) if one.part.service not in self.failed]
+        if self.is_whole and left:
+            raise HostError(f"{self.host}: {left[0]}: that is left to be done; run again")
         unfinished = self.plan.leaving or self.plan.is_lost or self.plan.is_provisional
         if not unfinished and not self.plan.changes(phase=RETIRE):
             return
@@ -455,10 +472,11 @@ class HostRun:
         yield from self._pause()
 
     def finish(self) -> Actions:
-        """The lock is given back."""
-        if self._has_begun:
+        """The lock is given back; what has not been told yet is told."""
+        if self._is_locked:
             yield Ask(locking.release(self.holder))
-            self._has_begun = False
+            self._is_locked = self._has_begun = False
+        self._fail()
 
     def _begin(self) -> Actions:
         """The lock, then a look that nobody else's run can make untrue, then the manifest."""
@@ -491,8 +509,12 @@ class HostRun:
             raise HostError(
                 f"{self.host}: cannot take the lock {locking.PATH}: {answer.stderr or answer.stdout}"
             )
+        self._is_locked = True
+        self._note_others(answer)
+
+    def _note_others(self, answer: Answer) -> None:
+        """If others may have had the lock, what was read holds no longer."""
         if locking.RENEWED not in answer.stdout.splitlines():
-            # others may have had it, and what was read holds no longer
             self._has_begun = False
 
     def _wait_for_others(self) -> Actions:
@@ -507,7 +529,9 @@ class HostRun:
 
     def _pause(self) -> Actions:
         """Other hosts may be long at work before this one is needed again."""
-        yield Ask(locking.acquire(self.holder, locking.PAUSE))
+        answer = yield Ask(locking.acquire(self.holder, locking.PAUSE))
+        assert answer
+        self._note_others(answer)
 
     def _note(self, what: str) -> None:
         self._touched = True
@@ -515,9 +539,7 @@ class HostRun:
 
     def _place(self, changes: Iterable[Change]) -> Actions:
         todo = [one for one in changes if (one.resource.kind, one.resource.name) not in self._placed]
-        for change in todo:
-            if isinstance(change.resource, File):
-                self._check(change.resource)
+        self._check(todo)
         if packages := [change.resource for change in todo if isinstance(change.resource, Package)]:
             yield Execute(("sh", "-c", _FINISH_PACKAGES))
             yield Install(tuple(self._package(one) for one in packages))
@@ -549,7 +571,8 @@ class HostRun:
                 assert answer
                 if not answer.succeeded:
                     what = f"{resource.name}: " if isinstance(resource, Step) else ""
-                    raise _ServiceError(what + (answer.stderr.strip() or f"{resource.name} does not start"))
+                    said = answer.stderr.strip() or ("failed" if what else f"{resource.name} does not start")
+                    raise _ServiceError(what + said)
         else:
             yield from self._execute(resource, change.triggered)
         if isinstance(resource, File) and not isinstance(resource.content, Made):
@@ -559,15 +582,16 @@ class HostRun:
         for command in resource.commands(self.plan.actual, triggered):
             yield Execute(command)
 
-    def _check(self, file: File) -> None:
-        """Sees that a file can be placed; nothing is placed beside it otherwise."""
-        if isinstance(file.content, Pending) and file.content.blocks:
-            raise _ServiceError(f"{file.path}: {file.content.why}")
-        if isinstance(file.content, Artefact):
-            try:
-                releases.ensure_at(self.fleet, file.content.path)
-            except FleetError as error:
-                raise _ServiceError(str(error)) from None
+    def _check(self, changes: Iterable[Change]) -> None:
+        """Sees that all files can be placed, before anything is placed beside them."""
+        for file in (change.resource for change in changes if isinstance(change.resource, File)):
+            if isinstance(file.content, Pending) and file.content.blocks:
+                raise _ServiceError(f"{file.path}: {file.content.why}")
+            if isinstance(file.content, Artefact):
+                try:
+                    releases.ensure_at(self.fleet, file.content.path)
+                except FleetError as error:
+                    raise _ServiceError(str(error)) from None
 
 
 def _moves(service: str, changes: list[Change]) -> bool:

@@ -260,7 +260,8 @@ class Plan:
     @cached_property
     def handed_over(self) -> dict[str, list[str]]:
         """The services that are to have a port at which another one of the host's listens, and the services that do."""
-        units = {f"{part.service}.service": part.service for part in self.parts if part.service}
+        here = {part.service for part in self.parts if part.service and part.phase == START}
+        units = {f"{service}.service": service for service in here}
         found: dict[str, list[str]] = {}
         for _, resource in self._owned.values():
             if isinstance(resource, Rule):

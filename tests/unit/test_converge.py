@@ -160,6 +160,22 @@ def test_what_others_did_while_the_lock_had_lapsed_is_read(fleet: Fleet, modelle
     assert [words(one) for one in actions(fleet, host, run, INSTALL, "zmq_service")][:3] == again
 
 
+def test_others_at_work_in_the_middle_of_a_step_are_noticed(fleet: Fleet, modelled: Modelled) -> None:
+    host = modelled(fleet, {})["builder1"]
+    run = HostRun(fleet, "builder1", HOLDER, is_whole=True)
+    engine = Engine({"builder1": host})
+    for phase in (run.read(), run.place("zeromq", INSTALL), run.place("golang", INSTALL)):
+        engine.follow(run, phase)
+
+    def cut_in(_: ModelHost) -> None:
+        if any("/artifacts/quotes/" in path for path in host.paths):
+            host.locked = False
+
+    engine.check = cut_in
+    engine.follow(run, run.place("zmq_build", INSTALL))
+    assert engine.errors == {"builder1": "builder1: somebody else was at work there meanwhile; run again"}
+
+
 def test_the_smallest_batch_of_services_concerned_holds(project: Project, modelled: Modelled) -> None:
     fleet = a_fleet(project, {**SERVICE, "rollout": {"batch": 2}}, {**CLIENT, "rollout": {"batch": 3}})
     runs = Engine(dict(modelled(fleet, {}))).read(fleet)
@@ -294,6 +310,120 @@ def test_whom_a_service_admits_does_not_wait_for_its_release(
     engine.run(new)
     assert engine.errors["broker1"] == "broker1: quotes: has not come"
     assert admitted not in built["broker1"].paths
+
+
+def service(name: str, hosts: str, port: int, **more: Any) -> dict[str, Any]:
+    """One with an endpoint of its name."""
+    endpoint = {"name": name, "socket": "REP", "port": port, "security": "curve", "allow": ["gateways"]}
+    return {"name": name, "hosts": hosts, "build": {"source": "src"}, "endpoints": [endpoint], **more}
+
+
+def run_of(fleet: Fleet, hosts: dict[str, ModelHost], is_whole: bool = True) -> Engine:
+    """A run on these hosts, which may be but some of the fleet's."""
+    engine, failed = Engine(hosts), dict[str, converge.Failure]()
+    runs = [HostRun(fleet, name, HOLDER, failed, is_whole=is_whole) for name in hosts]
+    for phase in (HostRun.read, HostRun.look_again, *engine.phases(fleet)):
+        for run in runs:
+            if run.host not in engine.errors:
+                engine.follow(run, phase(run))
+    return engine
+
+
+@pytest.mark.parametrize("name", ["apple", "zulu"])
+def test_a_build_host_takes_no_service_that_it_only_builds_for_its_own(
+    project: Project, modelled: Modelled, name: str
+) -> None:
+    client = service("consumer", "gateways", 5600, connects=["quotes.quotes"])
+    before = a_fleet(project, service("quotes", "builders", 5555), client)
+    hosts = dict(modelled(before, {}))
+    Engine(hosts).run(before)
+    now = a_fleet(project, service("quotes", "brokers", 5555), client, service(name, "builders", 5555))
+    hosts = dict(modelled(now, hosts))
+    engine = Engine(hosts)
+    engine.run(now)
+    assert engine.errors == {}
+    assert set(hosts["builder1"].processes) >= {f"{name}.service"}
+    assert with_work(Engine(hosts).read(now).values()) == []
+
+
+@pytest.mark.parametrize("ports", [(5557, 5555), (5556, 5555)], ids=["handed on", "exchanged"])
+@pytest.mark.parametrize("names", [("alpha", "zeta"), ("zeta", "alpha")])
+def test_nobody_takes_the_port_of_a_service_that_does_not_compile(
+    project: Project,
+    modelled: Modelled,
+    built: dict[str, ModelHost],
+    names: tuple[str, str],
+    ports: tuple[int, int],
+) -> None:
+    before = a_fleet(
+        project, *(service(name, "brokers", port) for name, port in zip(names, (5555, 5556), strict=True))
+    )
+    Engine(dict(modelled(before, built))).run(before)
+    moved = (service(name, "brokers", port) for name, port in zip(names, ports, strict=True))
+    now = edited(project, *moved)
+    built["builder1"].wrong.add(names[0])
+    engine = Engine(dict(modelled(now, built)))
+    engine.run(now)
+    assert set(engine.errors) == {"builder1", "broker1", "broker2"}
+    for broker in ("broker1", "broker2"):
+        found = {unit: one.ports for unit, one in built[broker].processes.items() if one.exe}
+        assert found == {f"{names[0]}.service": (5555,), f"{names[1]}.service": (5556,)}
+
+
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_clients_of_what_is_not_there_stay_whatever_part_is_run_and_whoever_else_moves(
+    project: Project, modelled: Modelled, built: dict[str, ModelHost], is_whole: bool
+) -> None:
+    def services(*ports: int) -> list[dict[str, Any]]:
+        one, two, three = (
+            service(name, "brokers", port) for name, port in zip(("serve", "aa", "bb"), ports, strict=True)
+        )
+        client = service("client", "gateways", 5800, connects=["serve.serve"])
+        return [one, two, three, client, service("later", "gateways", 5801, connects=["client.client"])]
+
+    before = a_fleet(project, *services(5555, 5601, 5602))
+    Engine(dict(modelled(before, built))).run(before)
+    now = edited(project, *services(6555, 5602, 5603))
+    built["builder1"].wrong.add("serve")
+    hosts = dict(modelled(now, built))
+    run_of(now, hosts, is_whole)
+    assert b":5555" in hosts["gateway1"].paths["/etc/zmqfleet/client/endpoints.json"].data
+
+
+def test_what_is_to_make_room_runs_until_the_other_can_start(project: Project, modelled: Modelled) -> None:
+    before = a_fleet(project, service("zeta", "gateways", 5556))
+    hosts = dict(modelled(before, {}))
+    Engine(hosts).run(before)
+    now = a_fleet(
+        project,
+        service("alpha", "gateways", 5556, connects=["absent.absent"]),
+        service("zeta", "gateways", 5557),
+        service("absent", "strangers", 5700),
+    )
+    modelled(now, hosts)
+    engine = run_of(now, {name: host for name, host in hosts.items() if name != "stranger1"})
+    assert "needs the public key of absent on stranger1" in engine.errors["gateway1"]
+    assert "zeta.service" in hosts["gateway1"].processes
+
+
+def test_what_failed_is_told_in_whatever_order_phases_come(
+    project: Project, modelled: Modelled, built: dict[str, ModelHost]
+) -> None:
+    """A team's play may have the roles of services before those of builds, each task a process of its own."""
+    new = edited(project, SERVICE, CLIENT)
+    host = modelled(new, built)["builder1"]
+    host.wrong.add("quotes")
+    engine = Engine({"builder1": host})
+    run = HostRun(new, "builder1", HOLDER, is_whole=True)
+    engine.follow(run, run.read())
+    engine.follow(run, run.start(rolled=True))
+    engine.follow(run, run.place("zmq_build", INSTALL))
+    assert engine.errors == {}
+    other = HostRun(new, "builder1", HOLDER, is_whole=True)
+    other.recall(copy.deepcopy(run.memory()))
+    engine.follow(other, other.finish())
+    assert "main.go:3: syntax error" in engine.errors["builder1"]
+    assert not host.locked
 
 
 def test_a_part_of_a_run_fails_where_a_service_does_not_compile(

@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+import pytest
 import yaml
 from team_project import CLIENT, SERVICE, Project
 
 from zmqfleet import fleet
 from zmqfleet.desired import parts
+from zmqfleet.fleet.addresses import addresses
 from zmqfleet.resources import File, Inline
 
 
@@ -74,18 +76,41 @@ def test_peers_use_the_address_that_is_theirs(project: Project) -> None:
     assert "192.0.2.4" not in ruleset
 
 
+@pytest.mark.parametrize(
+    "way",
+    ["ansible_port: 2202", "ansible_ssh_common_args: -J other.example.com"],
+    ids=["another port", "another bastion"],
+)
+def test_ssh_may_find_several_hosts_at_one_address(project: Project, way: str) -> None:
+    text = project.hosts.read_text()
+    for number, more in ((2, ""), (3, f"\n          {way}")):
+        apart = f"ansible_host: 127.0.0.1\n          zmq_address: 10.20.0.{number}{more}"
+        text = text.replace(f"ansible_host: 192.0.2.{number}", apart)
+    project.hosts.write_text(text)
+    found = load(project)
+    assert [found.hosts[name].peer_address for name in ("broker1", "broker2")] == ["10.20.0.2", "10.20.0.3"]
+
+
+def test_an_address_of_peers_may_be_a_name(project: Project) -> None:
+    host = load(project).hosts["broker1"]
+    host.variables["zmq_address"] = "localhost"
+    assert set(addresses(host)) <= {"127.0.0.1", "::1"}
+
+
 def test_what_hosts_print_is_shown_without_secrets(project: Project) -> None:
     env = {"REGION": "eu-1", "TOKEN": "hunter22", "LONGER": "hunter22hunter22", "SIGNS": 'p"<w&rd-1'}
-    env |= {"PEER": "gateway1", "AT": "192.0.2.2"}
+    env |= {"PEER": "gateway1", "AT": "192.0.2.2", "NEAR": "10.20.0.4"}
     project.write(zmq_services=[{**SERVICE, "env": env}, CLIENT])
     found = load(project)
+    found.hosts["gateway1"].variables["zmq_address"] = "10.20.0.4"
     told = "panic in eu-1: hunter22 hunter22hunter22! get https://me:hunter2@goproxy.example.com/x: 401"
     shown = "panic in eu-1: *** ***! get https://***@goproxy.example.com/x: 401"
     assert found.masked(told) == shown
     assert found.masked("https://me:p@ss@goproxy.example.com") == "https://***@goproxy.example.com"
     # as loggers print it, and in a URL
     assert found.masked(r'{"dsn":"p\"\u003cw\u0026rd-1"} p%22%3Cw%26rd-1') == '{"dsn":"***"} ***'
-    assert found.masked("broker1: 192.0.2.2") == "broker1: 192.0.2.2", "a message without its subject"
+    for address in ("192.0.2.2", "10.20.0.4"):
+        assert found.masked(f"at {address}") == f"at {address}", "a message without its subject"
     assert found.masked("mail me@example.com") == "mail me@example.com"
 
 

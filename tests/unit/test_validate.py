@@ -493,6 +493,18 @@ def test_connecting_to_anothers_loopback_is_refused(project: Project) -> None:
             "zmq_address: :: is nobody's address, for gateway1",
         ),
         (
+            {"zmq_address": "127.0.0.1"},
+            "zmq_address: 127.0.0.1 is each host's own, for gateway1: write where others reach it",
+        ),
+        (
+            {
+                "ansible_host": "192.0.2.2",
+                "zmq_address": "10.0.0.4",
+                "ansible_ssh_common_args": "-o Compression=yes",
+            },
+            "ansible_host: gateway1 and broker1 have the same address '192.0.2.2'",
+        ),
+        (
             {"ansible_connection": "local"},
             "ansible_connection: is 'local' for gateway1: hosts are reached by ssh",
         ),

@@ -49,6 +49,8 @@ _OTHER_NAMES = {
 }
 _PASSWORDS = ("ansible_become_pass", "ansible_become_password", "ansible_password", "ansible_ssh_pass")
 
+# what leads ssh to another host, of its options
+_WAY = ("hostname", "port", "proxycommand", "proxyjump")
 _PEER_ADDRESS = "zmq_address"
 
 NO_SERVICES = "zmq_services: is missing; set it for all hosts"
@@ -69,8 +71,8 @@ def problems(hosts: dict[str, Host], project: Path, inventory: Path, alone: bool
         return []
     elsewhere = project / "group_vars" / "all.yml"
     # an inventory that is no YAML tells no line
-    where = dict.fromkeys([*CONNECTION, _PEER_ADDRESS, "inventory"], inventory)
-    where |= inventory_module.where_set(project, inventory)
+    where = dict.fromkeys([*CONNECTION, _PEER_ADDRESS], inventory)
+    where |= {**inventory_module.where_set(project, inventory), "inventory": inventory}
     lines = [f"{where.get(top_level(key), elsewhere)}: {key}: {message}" for key, message in found]
     return shortened(lines)
 
@@ -202,8 +204,10 @@ def _connections(hosts: dict[str, Host]) -> Iterator[Problem]:
         user = host.variables.get("ansible_user")
         if user and (problem := LOGIN.problem(user)):
             yield "ansible_user", f"{problem}, for {host.name}"
+        by: list[object] = []
         try:
-            _ = host.ssh_settings
+            file, settings = host.ssh_settings
+            by = [file, *((name, value) for name, value in settings if name.lower() in _WAY)]
         except (ValueError, GetoptError) as error:
             yield "ansible_ssh_common_args", f"cannot be taken apart, for {host.name}: {error}"
         if problem := _address_problem(host.address):
@@ -212,8 +216,10 @@ def _connections(hosts: dict[str, Host]) -> Iterator[Problem]:
         # what it may be written with at all is its form
         if not ADDRESS.problem(host.peer_address) and (problem := _address_problem(host.peer_address)):
             yield key, f"{problem}, for {host.name}"
+        elif key == _PEER_ADDRESS and _is_loopback(host.peer_address):
+            yield key, f"{host.peer_address} is each host's own, for {host.name}: write where others reach it"
         # ssh may find others there, too: at another port, or behind another host
-        way = (_canonical(host.address), port, host.variables.get("ansible_ssh_common_args"))
+        way = (_canonical(host.address), port, *by)
         for name, place, address in (
             ("ansible_host", way, host.address),
             (key, _canonical(host.peer_address), host.peer_address),
@@ -248,6 +254,13 @@ def _address_problem(address: str) -> str:
             f"{shown(address)} means something on this machine alone; write an address that all hosts can use"
         )
     return ""
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return _canonical(address) == "localhost"
 
 
 def _services(hosts: dict[str, Host], project: Path) -> Iterator[Problem]:
