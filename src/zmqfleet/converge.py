@@ -276,7 +276,7 @@ class HostRun:
                 except _ServiceError as error:
                     self._errors.setdefault(part.service, str(error))
                     # others have to know before the first of them starts
-                    waiting = {**self.to_start(rolled=False), **self.to_start(rolled=True)}
+                    waiting = self._waiting(rolled=True, turn=None)
                     if part.service in waiting:
                         self._stays(part.service, waiting[part.service])
                     why = f"{capability} failed for {part.service}: see why at the end"
