@@ -1,7 +1,7 @@
 # The two ways in: `make demo` and `make test`. Both set up what they need on a fresh machine.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lint unit thorough twins lab-tests hostile ways packages molecule on-hosts test bench clean constraints lab-down
+.PHONY: help setup demo lint unit thorough twins lab-tests adoption hostile ways packages molecule on-hosts test bench clean constraints lab-down
 
 # Tools are started by name, also by each other; a Debian user's own PATH lacks the directories of iptables and nft.
 export PATH := $(CURDIR)/.venv/bin:$(PATH):/usr/sbin:/sbin
@@ -50,6 +50,9 @@ twins: setup  ## twin labs, one by each engine, compared: as provisioned, and af
 lab-tests: setup  ## both engines, drift and the probe on a lab with faults
 	@$(call as_root,pytest -p no:cacheprovider tests/lab)
 
+adoption: setup  ## a team's repository of its own: services of every shape, its secrets, its inventory, its changes
+	@$(call as_root,pytest -p no:cacheprovider tests/adoption)
+
 hostile: setup  ## hosts, builders and networks that lie, stall and break in, on a lab of their own
 	@$(call as_root,pytest -p no:cacheprovider tests/hostile)
 
@@ -67,7 +70,7 @@ $(SCENARIOS): molecule-%: setup
 
 # each has labs of its own, and waits for its hosts more than it computes
 on-hosts: setup
-	@$(MAKE) --no-print-directory $(LANES) twins lab-tests hostile ways packages thorough $(or $(SCENARIOS),$(error molecule/ has no scenario))
+	@$(MAKE) --no-print-directory $(LANES) twins lab-tests adoption hostile ways packages thorough $(or $(SCENARIOS),$(error molecule/ has no scenario))
 
 test: lint unit on-hosts  ## all checks; about an hour
 	@echo 'make test: all passed'

@@ -4,6 +4,7 @@ Each package alone brings them from any state to the declared one, and then noth
 """
 
 import re
+import shlex
 import shutil
 import sys
 from collections.abc import Iterator
@@ -12,14 +13,21 @@ from pathlib import Path
 import pytest
 from outside import ROOT, Environment
 
+# the tutorial's blocks: the file that the line before one names, its language, its text
+BLOCKS = re.findall(
+    r"(?:`([\w./]+)`:\n\n)?```(\w+)\n(.*?)```", (ROOT / "docs" / "tutorial.md").read_text(), re.DOTALL
+)
+
 
 @pytest.fixture(scope="module")
 def project(with_wheel: Environment, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A project of the wheel's, with a lab; progress goes to the terminal."""
-    where = tmp_path_factory.mktemp("fleet") / "fleet"
-    with_wheel.run("zmqfleet", "init", where, cwd=where.parent)
+    """A project of the wheel's, with a lab, as the tutorial begins; progress goes to the terminal."""
+    where = tmp_path_factory.mktemp("fleet")
+    init, cd, up = (shlex.split(line) for line in BLOCKS[0][2].splitlines())
+    with_wheel.run(*init, cwd=where)
+    where /= cd[1]
     try:
-        print(with_wheel.run("zmqfleet", "lab", "up", "--hosts", "3", cwd=where), file=sys.stderr)
+        print(with_wheel.run(*up, cwd=where), file=sys.stderr)
         yield where
     finally:
         with_wheel.run("zmqfleet", "lab", "down", cwd=where)
@@ -68,6 +76,26 @@ def test_the_wheel_alone_does_what_a_projects_readme_says(with_wheel: Environmen
     assert "3 hosts: 3 as declared, 0 not" in with_wheel.run(*drift, cwd=project)
     assert with_wheel.run(*status, cwd=project).split()[:2] == ["SERVICE", "HOST"]
     assert nothing_to_do(with_wheel.run(*pyinfra, cwd=project))
+
+
+def test_the_tutorial_is_what_happens(with_wheel: Environment, project: Path) -> None:
+    said = ""
+    for file, language, text in BLOCKS[1:]:
+        if file:
+            (project / file).parent.mkdir(parents=True, exist_ok=True)
+            (project / file).write_text(text)
+        elif language == "yaml":
+            with (project / "group_vars" / "all.yml").open("a") as variables:
+                variables.write(text)
+        elif language == "sh":
+            ends = [re.search(r"# .*ends with (\d)|$", line)[1] for line in text.splitlines()]
+            said = "".join(
+                with_wheel.run("bash", "-c", line, cwd=project, status=int(end or 0))
+                for line, end in zip(text.splitlines(), ends, strict=True)
+            )
+        else:
+            assert language == "text"
+            assert [line for line in text.splitlines() if line not in said] == [], said
 
 
 def test_the_newest_ansible_core_that_runs_here_does_the_same(

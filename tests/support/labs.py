@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -194,15 +194,22 @@ class Lab:
 
 
 @contextmanager
-def provisioned(name: str, engine: str, hosts: int) -> Iterator[Lab]:
-    """A lab, provisioned by an engine from blank, that goes at the end; progress goes to the terminal."""
+def blank(name: str, hosts: int) -> Iterator[Lab]:
+    """A lab of blank hosts that goes at the end; progress goes to the terminal."""
     options = ["--name", name]
     try:
         up = ["zmqfleet", "lab", "up", *options, "--hosts", str(hosts)]
         subprocess.run(up, cwd=ROOT, check=True, stdout=sys.stderr)
-        yield Lab(name, first=Lab(name).engine(engine).must_succeed())
+        yield Lab(name)
     finally:
         subprocess.run(["zmqfleet", "lab", "down", *options], cwd=ROOT, check=True, stdout=sys.stderr)
+
+
+@contextmanager
+def provisioned(name: str, engine: str, hosts: int) -> Iterator[Lab]:
+    """A lab, provisioned by an engine from blank."""
+    with blank(name, hosts) as lab:
+        yield replace(lab, first=lab.engine(engine).must_succeed())
 
 
 def playbook(path: Path, *before: dict[str, Any], **keywords: Any) -> Path:

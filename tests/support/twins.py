@@ -1,4 +1,4 @@
-"""Compares a host that pyinfra provisioned with its twin that Ansible did."""
+"""Compares a host that pyinfra provisioned with its twin that Ansible did, or what each has made of one host."""
 
 import json
 import shlex
@@ -25,12 +25,16 @@ def snapshot(lab: Lab, host: str, *left_out: str) -> dict[str, dict[str, Any]]:
     return found
 
 
-def differences(pyinfra: Lab, ansible: Lab, host: str, *left_out: str) -> list[str]:
-    """In what a host's twins differ, a line each, apart from the exceptions and some directories."""
-    one, other = (snapshot(lab, host, *left_out) for lab in (pyinfra, ansible))
+def compared(pyinfra: dict[str, dict[str, Any]], ansible: dict[str, dict[str, Any]]) -> list[str]:
+    """In what a host by one engine differs from that by the other, a line each, apart from the exceptions."""
     return [
-        f"{kind} {name}: pyinfra {one[kind].get(name)!r}, ansible {other[kind].get(name)!r}"
-        for kind in one
-        for name in sorted(one[kind].keys() | other[kind].keys())
-        if one[kind].get(name) != other[kind].get(name) and not is_exception(f"{kind} {name}")
+        f"{kind} {name}: pyinfra {pyinfra[kind].get(name)!r}, ansible {ansible[kind].get(name)!r}"
+        for kind in pyinfra
+        for name in sorted(pyinfra[kind].keys() | ansible[kind].keys())
+        if pyinfra[kind].get(name) != ansible[kind].get(name) and not is_exception(f"{kind} {name}")
     ]
+
+
+def differences(pyinfra: Lab, ansible: Lab, host: str, *left_out: str) -> list[str]:
+    """In what a host's twins differ, without some directories."""
+    return compared(snapshot(pyinfra, host, *left_out), snapshot(ansible, host, *left_out))

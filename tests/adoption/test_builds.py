@@ -3,13 +3,11 @@
 import base64
 import io
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
-from labs import ENGINES, ROOT, Lab, pipeline, project, variables
+from labs import ENGINES
+from teams import Team
 
 from zmqfleet.gosources import inputs
 
@@ -26,37 +24,20 @@ func init() { slog.Info("made", "version", version) }
 """
 
 
-@pytest.fixture
-def team(lab: Lab, tmp_path: Path) -> Iterator[Lab]:
-    """The lab, which runs the pipeline of a project of its own."""
-    found = declared(lab.of(project(tmp_path / "project")))
-    found.converge("ansible")
-    yield found
-    lab.converge("pyinfra")
-    lab.sh("gateway1", "rm -r /var/lib/zmqfleet-state/worker")
-    assert lab.drift() == set()
+BUILD = {"source": "examples/pipeline", "package": "./cmd/worker", "binding": "zmq4"}
+
+both_engines = pytest.mark.parametrize("engine", ENGINES)
 
 
-def declared(lab: Lab, **worker: Any) -> Lab:
-    services = pipeline()
-    services[1]["build"].update(worker)
-    everything = variables()
-    everything["zmq_services"] += services
-    (lab.project / "group_vars" / "all.yml").write_text(yaml.safe_dump(everything))
-    return lab.of(lab.project)
-
-
-def running(lab: Lab) -> dict[str, str]:
+def running(lab: Team) -> dict[str, str]:
     """Which process of which release runs, by service."""
     show = "readlink /proc/$(systemctl show -P MainPID {0})/exe; systemctl show -P InvocationID {0}"
-    return {
-        name: lab.sh(host, show.format(name))
-        for name, host in (("feeder", "broker1"), ("worker", "gateway1"))
-    }
+    places = (("feeder", "broker1"), ("presence", "broker1"), ("worker", "gateway1"), ("hub", "gateway1"))
+    return {name: lab.sh(host, show.format(name)) for name, host in places}
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_a_change_in_one_package_restarts_the_program_that_imports_it(team: Lab, engine: str) -> None:
+@both_engines
+def test_a_change_in_one_package_restarts_the_programs_that_import_it(team: Team, engine: str) -> None:
     before = running(team)
     module = team.project / "examples" / "pipeline"
     (module / "internal" / "settings" / "settings_test.go").write_text("package settings\n")
@@ -65,16 +46,15 @@ def test_a_change_in_one_package_restarts_the_program_that_imports_it(team: Lab,
 
     path = module / "internal" / "allowlist" / "allowlist.go"
     path.write_text(path.read_text() + f'\nconst Maker = "{engine}"\n')
-    new = declared(team)
-    hosts = {host for host, _ in new.converge(engine)}
-    assert hosts == {"broker1", "broker2", "builder1"}
+    new = team.declare()
+    assert {host for host, _ in new.converge(engine)} == {"broker1", "broker2", "builder1", "gateway1"}
     after = running(new)
-    assert {name for name in before if before[name] != after[name]} == {"feeder"}
+    assert {name for name in before if before[name] != after[name]} == {"feeder", "hub"}
     assert new.drift() == set()
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_a_program_that_does_not_compile_keeps_only_its_service(team: Lab, engine: str) -> None:
+@both_engines
+def test_a_program_that_does_not_compile_keeps_only_its_service(team: Team, engine: str) -> None:
     before = running(team)
     source = team.project / "examples" / "pipeline" / "cmd"
     right = (source / "worker" / "main.go").read_text()
@@ -82,7 +62,7 @@ def test_a_program_that_does_not_compile_keeps_only_its_service(team: Lab, engin
     (source / "feeder" / "main.go").write_text(
         (source / "feeder" / "main.go").read_text() + f'\nvar Maker = "{engine}"\n'
     )
-    new = declared(team)
+    new = team.declare()
     failed = new.engine(engine)
     assert failed.status == {"pyinfra": 1, "ansible": 2}[engine], failed.output
     assert "cmd/worker/main.go" in failed.output
@@ -95,26 +75,27 @@ def test_a_program_that_does_not_compile_keeps_only_its_service(team: Lab, engin
     assert alone.status != 0, "what cannot be built is no success of a part of a run"
 
     (source / "worker" / "main.go").write_text(right + f'\nvar Maker = "{engine}"\n')
-    mended = declared(team)
+    mended = team.declare()
     assert {host for host, _ in mended.converge(engine)} == {"builder1", "gateway1"}
     assert mended.drift() == set()
 
 
-def test_tags_and_flags_of_the_linker_are_the_teams(team: Lab) -> None:
+def test_tags_and_flags_of_the_linker_are_the_teams(team: Team) -> None:
     before = running(team)
     (team.project / "examples" / "pipeline" / "cmd" / "worker" / "version.go").write_text(VERSION)
-    made = declared(team, tags=["team", "other"], ldflags="-X main.version=7.1 -X 'main.spare=a b'")
+    flags = {"tags": ["team", "other"], "ldflags": "-X main.version=7.1 -X 'main.spare=a b'"}
+    made = team.declare(worker={"build": {**BUILD, **flags}})
     made.converge("pyinfra")
     assert "made version=7.1" in made.sh("gateway1", "journalctl -u worker -o cat -n 20")
     after = running(made)
     assert {name for name in before if before[name] != after[name]} == {"worker"}
 
 
-def test_it_is_what_go_itself_says(lab: Lab) -> None:
+def test_it_is_what_go_itself_says(team: Team) -> None:
     places = "GOPATH=/var/lib/zmqfleet/caches/go GOCACHE=/var/lib/zmqfleet/caches/build"
     each = "{{if .Module}}{{if .Module.Main}}{{.Dir}}{{end}}{{end}}"
     for source, programs in (("quotes", ("quotes", "quotes-client")), ("pipeline", ("feeder", "worker"))):
-        where = ROOT / "examples" / source
+        where = team.project / "examples" / source
         files = {
             str(path.relative_to(where)): path.read_bytes() for path in where.rglob("*") if path.is_file()
         }
@@ -124,7 +105,7 @@ def test_it_is_what_go_itself_says(lab: Lab) -> None:
         for program in programs:
             package = f"./cmd/{program}"
             list_ = f"env {places} go list -deps -f '{each}' {package} | grep ."
-            said = lab.sh(
+            said = team.sh(
                 "builder1",
                 f"rm -rf /tmp/listed; mkdir /tmp/listed; cd /tmp/listed; base64 -d | tar -x; "
                 f"chmod -R a+rX /tmp/listed; runuser -u zmq-build -- {list_}; rm -rf /tmp/listed",

@@ -1,13 +1,11 @@
 """Programs that know little of zmqfleet, the example pipeline: no sd_notify, no endpoints, arguments, a state; zmq4."""
 
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from labs import ENGINES, Lab, hub, pipeline, project, variables
+from labs import ENGINES, pipeline
+from teams import Team
 
 ODD = 'a "b" \\ $HOME ${HOME} %n; exit'  # what systemd or a shell would make something else of
 DONE = "/var/lib/zmqfleet-state/worker/done"
@@ -16,73 +14,42 @@ PIPELINE = pipeline()
 both_engines = pytest.mark.parametrize("engine", ENGINES)
 
 
-@pytest.fixture(scope="module")
-def team(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return project(tmp_path_factory.mktemp("shapes") / "project")
-
-
-@pytest.fixture(scope="module")
-def shapes(lab: Lab, team: Path) -> Iterator[Lab]:
-    """The lab, which runs the pipeline and the hub, too."""
-    found = declared(lab, team)
-    found.converge("ansible")
-    yield found
-    lab.converge("pyinfra")
-    lab.sh("gateway1", f"rm -r {Path(DONE).parent}")
-    assert lab.drift() == set()
-
-
-def declared(
-    lab: Lab, team: Path, feeder: dict[str, Any] | None = None, worker: dict[str, Any] | None = None
-) -> Lab:
-    """The lab with the pipeline, some of whose keys are others, and the hub."""
-    services = pipeline()
-    for service, other in zip(services, (feeder or {}, worker or {}), strict=True):
-        service.update(other)
-    everything = variables()
-    everything["zmq_services"] += [*services, *hub()]
-    (team / "group_vars" / "all.yml").write_text(yaml.safe_dump(everything))
-    return lab.of(team)
-
-
-def heard(lab: Lab, host: str) -> set[str]:
+def heard(lab: Team, host: str) -> set[str]:
     """The hosts that presence has heard there."""
     said = lab.sh(host, "journalctl -u presence -o cat | grep 'is there'; true")
     return {line.rpartition("host=")[2] for line in said.splitlines()}
 
 
-def done(lab: Lab) -> int:
+def done(lab: Team) -> int:
     return int(lab.sh("gateway1", f"cat {DONE}"))
 
 
-def test_they_run_and_talk_and_nothing_else_does(shapes: Lab) -> None:
-    assert shapes.forecast("pyinfra") == set()
-    assert shapes.drift() == set()
-    assert shapes.sh("gateway1", "stat -c '%a %U' /var/lib/zmqfleet-state/worker") == "700 worker\n"
-    before = done(shapes)
+def test_they_run_and_talk_and_nothing_else_does(team: Team) -> None:
+    assert team.forecast("pyinfra") == set()
+    assert team.drift() == set()
+    assert team.sh("gateway1", "stat -c '%a %U' /var/lib/zmqfleet-state/worker") == "700 worker\n"
+    before = done(team)
     deadline = time.monotonic() + 60
-    while done(shapes) <= before:
+    while done(team) <= before:
         assert time.monotonic() < deadline, "no job arrives"
         time.sleep(1)
-    while any(heard(shapes, host) != {"broker1", "broker2"} for host in ("broker1", "broker2")):
+    while any(heard(team, host) != {"broker1", "broker2"} for host in ("broker1", "broker2")):
         assert time.monotonic() < deadline, "not all are heard by all"
         time.sleep(1)
-    status, report = shapes.probe()
+    status, report = team.probe()
     assert status == 0
     sources: dict[tuple[str, str], set[str]] = {}
     for cell in report["cells"]:
         sources.setdefault((cell["endpoint"], cell["socket"]), set()).add(cell["source"])
     # each of the five hosts tries both feeders, with keys that are admitted, unknown, missing, and of no server
-    assert sources["jobs", "PUSH"] == set(shapes.fleet.hosts)
-    assert sources["in", "XSUB"] == sources["out", "XPUB"] == set(shapes.fleet.hosts) - {"gateway1"}
+    assert sources["jobs", "PUSH"] == set(team.fleet.hosts)
+    assert sources["in", "XSUB"] == sources["out", "XPUB"] == set(team.fleet.hosts) - {"gateway1"}
 
 
 @both_engines
-def test_arguments_arrive_as_they_are_and_a_state_outlives_a_change(
-    shapes: Lab, team: Path, engine: str
-) -> None:
-    before = done(shapes)
-    changed = declared(shapes, team, worker={"args": ["--every", "7", "--", engine, ODD, ""]})
+def test_arguments_arrive_as_they_are_and_a_state_outlives_a_change(team: Team, engine: str) -> None:
+    before = done(team)
+    changed = team.declare(worker={"args": ["--every", "7", "--", engine, ODD, ""]})
     assert {host for host, _ in changed.converge(engine)} == {"gateway1"}
     command = changed.sh("gateway1", "tr '\\0' '\\n' </proc/$(systemctl show -P MainPID worker)/cmdline")
     assert command.split("\n")[1:] == ["--every", "7", "--", engine, ODD, "", ""]
@@ -106,16 +73,14 @@ def test_arguments_arrive_as_they_are_and_a_state_outlives_a_change(
     ids=["never ready", "never listens"],
 )  # fmt: skip
 def test_one_that_is_not_ready_in_time_goes_back_and_says_why(
-    shapes: Lab, team: Path, engine: str, feeder: dict[str, Any], worker: dict[str, Any], why: str
+    team: Team, engine: str, feeder: dict[str, Any], worker: dict[str, Any], why: str
 ) -> None:
     host, unit = ("broker1", "feeder") if feeder else ("gateway1", "worker")
-    good = declared(shapes, team)
-    good.converge("pyinfra")
-    bad = declared(shapes, team, feeder, worker)
+    bad = team.declare(feeder=feeder, worker=worker)
     failed = bad.engine(engine)
     assert failed.status != 0
     assert f"{unit}.service: {why}" in failed.output
     assert f"{unit}.service: runs as before" in failed.output
     assert bad.sh(host, f"systemctl is-active {unit}") == "active\n"
-    declared(shapes, team).converge(engine)
-    assert good.drift() == set()
+    team.declare().converge(engine)
+    assert team.drift() == set()
