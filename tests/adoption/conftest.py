@@ -19,6 +19,7 @@ def adopted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
 @pytest.fixture
 def team(adopted: Team) -> Team:
     """The hosts as declared, whatever tests have left there."""
+    adopted.restore()
     found = adopted.declare()
     found.converge("pyinfra")
     return found

@@ -76,15 +76,21 @@ class Team(Lab):
         (self.project / "group_vars" / "all.yml").write_text(declared)
         return replace(self)  # without the fleet that it was before
 
+    def restore(self) -> None:
+        """What the team wrote beside its variables, whatever tests have made of it."""
+        shutil.rmtree(self.project / "examples" / "pipeline", ignore_errors=True)
+        shutil.copytree(ROOT / "examples" / "pipeline", self.project / "examples" / "pipeline")
+        for name, text in FILES.items():
+            (self.project / name).parent.mkdir(exist_ok=True)
+            (self.project / name).write_text(text)
+
 
 def settle(lab: Lab, where: Path) -> Team:
     """The repository in a new directory, for the blank hosts of a lab."""
     run("zmqfleet", "init", str(where)).must_succeed()
     (where / "ansible_collections").symlink_to(ROOT / "ansible_collections")
-    shutil.copytree(ROOT / "examples" / "pipeline", where / "examples" / "pipeline")
-    for name, text in FILES.items():
-        (where / name).parent.mkdir(exist_ok=True)
-        (where / name).write_text(text)
+    team = Team(lab.name, where, where)
+    team.restore()
     password = where.with_name("password")
     password.write_text("open sesame\n")
     config = where / "ansible.cfg"
@@ -98,7 +104,7 @@ def settle(lab: Lab, where: Path) -> Team:
     (where / "inventories" / "production").mkdir()
     (where / "inventories" / "production" / "hosts.ini").write_text(_hosts(lab, where.parent))
     _hide(lab)
-    return Team(lab.name, where, where).declare()
+    return team.declare()
 
 
 def _hosts(lab: Lab, directory: Path) -> str:
