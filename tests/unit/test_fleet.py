@@ -9,6 +9,7 @@ from team_project import CLIENT, SERVICE, Project
 from zmqfleet import fleet
 from zmqfleet.desired import parts
 from zmqfleet.fleet.addresses import addresses
+from zmqfleet.fleet.model import Endpoint
 from zmqfleet.resources import File, Inline
 
 
@@ -122,3 +123,21 @@ def test_defaults_equal_the_specification() -> None:
         free = ("zmq_services", "zmq_address")
         declared = {name: option["default"] for name, option in options.items() if name not in free}
         assert yaml.safe_load(path.read_text()) == declared, path
+
+
+@pytest.mark.parametrize(
+    ("bind", "is_loopback"),
+    [
+        ("127.0.0.1", True),
+        ("127.255.0.9", True),
+        ("::1", True),
+        ("0:0:0:0:0:0:0:1", True),
+        ("*", False),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("10.0.0.127", False),
+        ("2001:db8::1", False),
+    ],
+)
+def test_an_endpoint_is_on_loopback_however_that_is_written(bind: str, is_loopback: bool) -> None:
+    assert Endpoint("health", "REP", 5557, "null", ("all",), bind).loopback is is_loopback

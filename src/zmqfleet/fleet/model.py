@@ -1,5 +1,6 @@
 """The fleet as data: which service binds which endpoints on which hosts, and who may connect."""
 
+import ipaddress
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -32,9 +33,12 @@ _SECRET_LENGTH = 8  # characters: shorter values of `env` are words such as `war
 _PASSWORD = re.compile(r"(?<=://)[^/\s]+(?=@)")
 
 
-def is_loopback(bind: str) -> bool:
-    """Whether what is bound to this address can be reached from the same host only."""
-    return bind.startswith("127.") or bind == "::1"
+def is_loopback(address: str) -> bool:
+    """Whether this address is each host's own, so that what is bound to it can be reached from the same host only."""
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return address.lower().rstrip(".") == "localhost"
 
 
 @dataclass(frozen=True)

@@ -216,7 +216,7 @@ def _connections(hosts: dict[str, Host]) -> Iterator[Problem]:
         # what it may be written with at all is its form
         if not ADDRESS.problem(host.peer_address) and (problem := _address_problem(host.peer_address)):
             yield key, f"{problem}, for {host.name}"
-        elif key == _PEER_ADDRESS and _is_loopback(host.peer_address):
+        elif key == _PEER_ADDRESS and is_loopback(host.peer_address):
             yield key, f"{host.peer_address} is each host's own, for {host.name}: write where others reach it"
         # ssh may find others there, too: at another port, or behind another host
         way = (_canonical(host.address), port, *by)
@@ -254,13 +254,6 @@ def _address_problem(address: str) -> str:
             f"{shown(address)} means something on this machine alone; write an address that all hosts can use"
         )
     return ""
-
-
-def _is_loopback(address: str) -> bool:
-    try:
-        return ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return _canonical(address) == "localhost"
 
 
 def _services(hosts: dict[str, Host], project: Path) -> Iterator[Problem]:
