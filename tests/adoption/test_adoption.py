@@ -1,21 +1,11 @@
 """A fleet that is not ours, from `zmqfleet init` on: by each engine, and what becomes of it when it changes."""
 
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 from labs import ENGINES
-from teams import HIDDEN, Team
+from teams import HIDDEN, SERVICES, Team, restarted
 from twins import compared, snapshot
-
-SERVICES = {
-    "quotes": ("broker1", "broker2"),
-    "quotes-client": ("gateway1",),
-    "feeder": ("broker1", "broker2"),
-    "worker": ("gateway1",),
-    "hub": ("gateway1",),
-    "presence": ("broker1", "broker2"),
-}
 
 both_engines = pytest.mark.parametrize("engine", ENGINES)
 
@@ -26,15 +16,13 @@ def test_the_first_run_is_enough_and_all_is_proven(adopted: Team) -> None:
     for host in HIDDEN:
         assert adopted.fleet.hosts[host].address.endswith(".inside.example")
     assert adopted.fleet.hosts["builder1"].ssh_port == 2222
-    before = running(adopted)
-    assert {(service, host) for service, host in before} == {
-        (service, host) for service, hosts in SERVICES.items() for host in hosts
-    }
+    before = adopted.running()
+    assert before.keys() == {(service, host) for service, hosts in SERVICES.items() for host in hosts}
     for engine in ENGINES:
         assert adopted.forecast(engine) == adopted.converge(engine) == set()
     assert adopted.drift() == set()
     assert adopted.probe()[0] == 0
-    assert running(adopted) == before
+    assert adopted.running() == before
 
 
 def test_the_other_engine_makes_the_same_of_hosts_that_had_left(adopted: Team) -> None:
@@ -53,7 +41,7 @@ def test_the_other_engine_makes_the_same_of_hosts_that_had_left(adopted: Team) -
 
 @both_engines
 def test_a_panic_in_the_new_version_leaves_the_old_one_serving(team: Team, engine: str) -> None:
-    before = running(team)
+    before = team.running()
     source = team.project / "examples" / "pipeline" / "cmd" / "feeder" / "main.go"
     right = source.read_text()
     source.write_text(right.replace("func main() {\n", f'func main() {{\n\tpanic("not by {engine}")\n'))
@@ -71,13 +59,13 @@ def test_a_panic_in_the_new_version_leaves_the_old_one_serving(team: Team, engin
     assert f"panic: not by {engine}" in failed.result().output
     assert "feeder.service: runs as before" in failed.result().output
     assert team.probe()[0] == 0
-    after = running(team)
+    after = team.running()
     assert {of: release for of, (release, _) in after.items()} == {
         of: release for of, (release, _) in before.items()
     }
-    changed = {of for of in before if before[of] != after[of]}
-    assert len(changed) == 1, "one host has tried it, and the other one was not touched"
-    assert changed <= {("feeder", "broker1"), ("feeder", "broker2")}
+    tried = restarted(before, after)
+    assert len(tried) == 1, "one host has tried it, and the other one was not touched"
+    assert tried <= {("feeder", "broker1"), ("feeder", "broker2")}
     source.write_text(right)
     team.declare().converge(engine)
     assert team.drift() == set()
@@ -85,25 +73,10 @@ def test_a_panic_in_the_new_version_leaves_the_old_one_serving(team: Team, engin
 
 @both_engines
 def test_a_removed_service_is_gone_and_no_other_is_touched(team: Team, engine: str) -> None:
-    before = running(team)
+    before = team.running()
     fewer = team.declare(hub=None, presence=None)
     assert {host for host, _ in fewer.converge(engine)} == {"broker1", "broker2", "builder1", "gateway1"}
-    after = running(fewer)
+    after = fewer.running()
     assert after == {of: one for of, one in before.items() if of[0] not in ("hub", "presence")}
     assert fewer.probe()[0] == 0
     assert fewer.sh("gateway1", "ss -Hltn 'sport = 5573 or sport = 5574'") == ""
-
-
-def running(team: Team) -> dict[tuple[str, str], tuple[str, str]]:
-    """Which process of which release runs, by service and host, of those that are active."""
-    found = {}
-    for host in {host for hosts in SERVICES.values() for host in hosts}:
-        ask = "; ".join(
-            f"systemctl -q is-active {name} && echo {name} $(readlink /proc/$(systemctl show -P MainPID {name})/exe) "
-            f"$(systemctl show -P InvocationID {name})"
-            for name in SERVICES
-        )
-        for line in team.sh(host, f"{ask}; true").splitlines():
-            service, binary, start = line.split()
-            found[service, host] = (Path(binary).parent.name, start)
-    return found

@@ -6,18 +6,12 @@ from typing import Any
 
 import pytest
 from labs import ENGINES, FORECAST
-from teams import CERTIFICATE, GIVEN, LITERAL, PASSWORD, Team
+from teams import CERTIFICATE, GIVEN, LITERAL, PASSWORD, Team, restarted
 
 ETC = "/etc/zmqfleet/feeder"
 NONE: dict[str, Any] = dict.fromkeys(GIVEN)
 
 both_engines = pytest.mark.parametrize("engine", ENGINES)
-
-
-def started(lab: Team) -> dict[str, str]:
-    """When the pipeline's services were started, by host."""
-    show = "systemctl show -P InvocationID feeder worker"
-    return {host: lab.sh(host, show) for host in ("broker1", "broker2", "gateway1")}
 
 
 @both_engines
@@ -61,7 +55,7 @@ def test_each_host_has_its_own_and_no_output_tells_it(team: Team, engine: str) -
 def test_a_change_restarts_that_service_on_the_hosts_that_it_concerns(
     team: Team, engine: str, what: str
 ) -> None:
-    before = started(team)
+    before = team.running()
     if what == "file":
         (team.project / "files" / "rack.j2").write_text(
             "{{ rack }}{{ ' by " + engine + "' if rack == 'r2' else '' }}\n"
@@ -72,8 +66,7 @@ def test_a_change_restarts_that_service_on_the_hosts_that_it_concerns(
         lab = team.declare(feeder={"credentials": {**GIVEN["credentials"], **changed}})
     assert {host for host, _ in lab.forecast(engine)} == {"broker2"}
     lab.converge(engine)
-    after = started(lab)
-    assert {host for host in before if before[host] != after[host]} == {"broker2"}
+    assert restarted(before, lab.running()) == {("feeder", "broker2")}
     assert lab.drift() == set()
 
 
@@ -81,16 +74,16 @@ def test_a_change_restarts_that_service_on_the_hosts_that_it_concerns(
 def test_a_directive_that_systemd_does_not_know_stops_before_anything_is_replaced(
     team: Team, engine: str
 ) -> None:
-    before = started(team)
+    before = team.running()
     wrong = team.declare(feeder={"unit": {"Service": {"CPUQuotas": "150%"}}})
     failed = wrong.engine(engine)
     assert failed.status != 0
     assert "feeder.service:" in failed.output
     assert "CPUQuotas" in failed.output
-    assert started(team) == before
+    assert team.running() == before
     assert team.sh("broker1", "grep -c CPUQuotas /etc/systemd/system/feeder.service; true") == "0\n"
     team.declare().converge(engine)
-    assert started(team) == before
+    assert team.running() == before
 
 
 @both_engines
@@ -118,22 +111,21 @@ def test_a_drop_in_of_others_is_followed_and_stays(team: Team) -> None:
     lab.converge("pyinfra")
     directory = "/etc/systemd/system/feeder.service.d"
     for engine, nice in (("pyinfra", "3"), ("ansible", "4")):
-        before = started(lab)
+        before = lab.running()
         lab.sh(
             "broker1", f"mkdir -p {directory}; printf '[Service]\\nNice={nice}\\n' >{directory}/50-team.conf"
         )
         assert lab.drift() == {("broker1", "unit feeder.service: runs with an earlier drop-in")}
         lab.converge(engine)
         assert lab.sh("broker1", "systemctl show -P Nice feeder") == f"{nice}\n"
-        after = started(lab)
-        assert {host for host in before if before[host] != after[host]} == {"broker1"}
+        assert restarted(before, lab.running()) == {("feeder", "broker1")}
         assert lab.drift() == set()
     lab.sh("broker1", f"rm -r {directory}")
     assert lab.drift() == {("broker1", "unit feeder.service: must be loaded again")}
-    before = started(lab)
+    before = lab.running()
     lab.converge("ansible")
     assert lab.sh("broker1", "cut -d ' ' -f 19 /proc/$(systemctl show -P MainPID feeder)/stat") == "0\n"
-    assert {host for host, one in started(lab).items() if one != before[host]} == {"broker1"}
+    assert restarted(before, lab.running()) == {("feeder", "broker1")}
     assert lab.drift() == set()
 
 

@@ -111,12 +111,13 @@ def test_what_compiles_stays_in_its_sandbox(builder: Lab, trick: str, is_built: 
     assert builder.sh("builder1", "pgrep --uid zmq-build; true") == ""
 
 
-# what is there for the user in the sandbox: what it can write to, sockets that it can call, others' processes
+# what is there for the user in the sandbox: what it can write to, sockets that it can call, others' processes, networks
 LOOK = """{
   find / \\( -path '/proc/*' -o -path '/sys/*' -o -path '/var/lib/zmqfleet/caches/*' -o -path /tmp/src \\) -prune -o \\
     -writable \\( -type d -o -type f -o -type s \\) -print 2>/dev/null | sed 's/^/open: /'
   for one in /proc/[0-9]*; do stat -c 'process: %U' $one 2>/dev/null; done | sort -u
   sed -n 's/^NoNewPrivs:./no new privileges: /p' /proc/self/status
+  sed -n 's/^ *\\([^ ]*\\):.*/network: \\1/p' /proc/self/net/dev
 } >&2"""
 
 
@@ -124,6 +125,7 @@ def test_what_compiles_finds_no_way_out_of_its_sandbox(builder: Lab) -> None:
     """On the host itself the bus is one: where polkit is, users may have processes that stay."""
     assert builder.sh("builder1", "test -S /run/dbus/system_bus_socket && test -d /dev/shm; echo $?") == "0\n"
     assert sorted(tricked(builder, LOOK).splitlines()) == [
+        "network: lo",
         "no new privileges: 1",
         "open: /tmp",
         "open: /tmp/made",
@@ -159,7 +161,7 @@ def test_a_new_build_user_gets_caches_of_its_own_and_a_build_of_a_killed_run_giv
     one = release(renumbered.fleet, renumbered.fleet.services["quotes"])
     path = f"/var/lib/zmqfleet/artifacts/quotes/{one.id}/quotes"
     before = renumbered.sh("builder1", f"sha256sum {path}; rm {path}")
-    renumbered.sh("builder1", "systemd-run --quiet --unit=zmq-build --uid=zmq-build sleep 600")
+    renumbered.sh("builder1", "systemd-run --quiet --unit=zmq-build-compile --uid=zmq-build sleep 600")
     renumbered.converge("ansible")
     assert renumbered.sh("builder1", f"sha256sum {path}") == before, (
         "what is compiled anew is the same as ever"

@@ -58,7 +58,7 @@ class Run:
 
     def must_succeed(self) -> "Run":
         """Itself, unless it failed."""
-        assert self.status == 0, f"{shlex.join(self.command)}: {self.status}\n{self.output[-6000:]}"
+        assert self.status == 0, f"{shlex.join(self.command)}: {self.status}\n{self.output}"
         return self
 
 

@@ -33,6 +33,15 @@ GIVEN: dict[str, Any] = {
     "credentials": {"db_password": "{{ vault_db_password }}", "ca.pem": CERTIFICATE},
     "unit": {"Service": {"CPUQuota": "150%", "Nice": 5}, "Unit": {"Description": "feeds {{ rack }}"}},
 }
+SERVICES = {
+    "quotes": ("broker1", "broker2"),
+    "quotes-client": ("gateway1",),
+    "feeder": ("broker1", "broker2"),
+    "worker": ("gateway1",),
+    "hub": ("gateway1",),
+    "presence": ("broker1", "broker2"),
+}
+Running = dict[tuple[str, str], tuple[str, str]]
 FILES = {
     "files/feeder.yml.j2": TEMPLATE,
     "files/names.tmpl": LITERAL,
@@ -84,6 +93,25 @@ class Team(Lab):
             (self.project / name).parent.mkdir(exist_ok=True)
             (self.project / name).write_text(text)
 
+    def running(self) -> Running:
+        """Which release runs, and which start of it, by service and host, of all that are active."""
+        found = {}
+        for host in {host for hosts in SERVICES.values() for host in hosts}:
+            ask = "; ".join(
+                f"systemctl -q is-active {name} && echo {name} "
+                f"$(readlink /proc/$(systemctl show -P MainPID {name})/exe) $(systemctl show -P InvocationID {name})"
+                for name in SERVICES
+            )
+            for line in self.sh(host, f"{ask}; true").splitlines():
+                service, binary, start = line.split()
+                found[service, host] = (Path(binary).parent.name, start)
+        return found
+
+
+def restarted(before: Running, after: Running) -> set[tuple[str, str]]:
+    """The services, and their hosts, that do not run as they did before."""
+    return {one for one in before.keys() | after.keys() if before.get(one) != after.get(one)}
+
 
 def settle(lab: Lab, where: Path) -> Team:
     """The repository in a new directory, for the blank hosts of a lab."""
@@ -113,7 +141,7 @@ def _hosts(lab: Lab, directory: Path) -> str:
     given = Path(hosts[JUMP].ssh_arguments[1])
     known = given.with_name("known_hosts").read_text()
     for host, one in hosts.items():
-        seen = _name(host) if host in HIDDEN else f"[{one.address}]:{PORT}"
+        seen = _name(host, one.address) if host in HIDDEN else f"[{one.address}]:{PORT}"
         lines = [line for line in known.splitlines() if line.startswith(one.address + " ")]
         assert lines, f"{host} is not known:\n{known}"
         known += "".join(line.replace(one.address, seen, 1) + "\n" for line in lines)
@@ -139,7 +167,7 @@ def _hosts(lab: Lab, directory: Path) -> str:
                 by = f"-F {config} {HIDDEN[host].format(jump=hosts[JUMP].address, config=config)}"
                 common = shlex.quote(by)
                 text.append(
-                    f"{host} ansible_host={_name(host)} zmq_address={address} ansible_ssh_common_args={common}"
+                    f"{host} ansible_host={_name(host, address)} zmq_address={address} ansible_ssh_common_args={common}"
                 )
             else:
                 port = f" ansible_port={PORT}" if host == "builder1" else ""
@@ -152,10 +180,11 @@ def _hide(lab: Lab) -> None:
     hosts = lab.fleet.hosts
     sshd = {**dict.fromkeys(HIDDEN, f"AllowUsers admin@{hosts[JUMP].address}"), "builder1": f"Port {PORT}"}
     for host in HIDDEN:
-        lab.sh(JUMP, f"echo {hosts[host].address} {_name(host)} >>/etc/hosts")
+        lab.sh(JUMP, f"echo {hosts[host].address} {_name(host, hosts[host].address)} >>/etc/hosts")
     for host, line in sshd.items():
         lab.inside(host, f"echo {line} >/etc/ssh/sshd_config.d/team.conf && systemctl restart ssh")
 
 
-def _name(host: str) -> str:
-    return f"{host}.inside.example"
+def _name(host: str, address: str) -> str:
+    """One that no other lab has: Ansible keeps connections by host, port and user, whatever lies between."""
+    return f"{host}.net{address.split('.')[2]}.inside.example"

@@ -125,6 +125,33 @@ def test_defaults_equal_the_specification() -> None:
         assert yaml.safe_load(path.read_text()) == declared, path
 
 
+def test_passwords_for_private_modules_are_roots_on_build_hosts_alone(project: Project) -> None:
+    entry = {"machine": "goproxy.example.com", "login": "builder", "password": "hunter2-8c21"}
+    assert netrcs(project) == {}
+    project.write(zmq_services=[SERVICE, CLIENT], golang_netrc=[entry, {**entry, "machine": "192.0.2.7"}])
+    assert netrcs(project) == {
+        "builder1": (
+            "600",
+            (
+                b"machine goproxy.example.com login builder password hunter2-8c21\n"
+                b"machine 192.0.2.7 login builder password hunter2-8c21\n"
+            ),
+        )
+    }
+    assert load(project).masked("401 for builder:hunter2-8c21") == "401 for builder:***"
+
+
+def netrcs(project: Project) -> dict[str, tuple[str, bytes]]:
+    found = load(project)
+    return {
+        host: (one.mode, one.content.data)
+        for host in found.hosts
+        for part in parts(found, host)
+        for one in part.resources
+        if isinstance(one, File) and one.path == "/etc/zmqfleet/netrc" and isinstance(one.content, Inline)
+    }
+
+
 @pytest.mark.parametrize(
     ("bind", "is_loopback"),
     [

@@ -89,6 +89,18 @@ REFUSED: dict[str, tuple[Set, str, str]] = {
         "golang_proxy",
         "what is given is no list of URLs without blanks",
     ),
+    "a blank in a password": (
+        of_host(
+            golang_netrc=[{"machine": "goproxy.example.com", "login": "us", "password": "hunter2 machine x"}]
+        ),
+        "golang_netrc[0].password",
+        "what is given is no password without blanks",
+    ),
+    "a number as a password": (
+        of_host(golang_netrc=[{"machine": "goproxy.example.com", "login": "us", "password": 83}]),
+        "golang_netrc[0].password",
+        "must be text, not int: put it in quotes",
+    ),
     "a line in go.env": (of_host(golang_env={"CC": "gcc\nGOFLAGS=-toolexec=x"}), "golang_env.CC", "one line"),
     "a key of go.env with a sign": (of_host(golang_env={"A=B": "c"}), "golang_env", "no name of a setting"),
     "a group with a sign": (of_service(hosts=COMMAND), "zmq_services[0].hosts", "no name of a group"),
@@ -265,6 +277,7 @@ def test_a_group_with_a_name_of_no_file_is_refused(project: Project) -> None:
         of_service(build={"source": "./src", "package": "./cmd/serve"}),
         of_host(golang_proxy="https://user:password@goproxy.example.com/go|direct"),
         of_host(golang_env={"CGO_CFLAGS": "-O2 -g"}),
+        of_host(golang_netrc=[{"machine": "goproxy.example.com", "login": "us", "password": "hunter2"}]),
         of_host(golang_version="1.26rc1"),
         of_host(ansible_host="broker-1.example.com"),
         of_host(ansible_port="2222", ansible_user="EXAMPLE\\deploy"),

@@ -38,6 +38,11 @@ def parts(fleet: Fleet, host: str, leaving: Sequence[Rule]) -> Iterator[Part]:
     environment = File(
         f"{ETC}/go.env", Inline.text(render("golang", "go.env.j2", {"_golang_env": found}), secret=secret)
     )
+    netrc = "".join(
+        f"machine {one['machine']} login {one['login']} password {one['password']}\n"
+        for one in variables["golang_netrc"]
+    )
+    passwords = (File(f"{ETC}/netrc", Inline.text(netrc, secret=True), "600"),) if netrc else ()
     toolchain = Step(
         f"Go toolchain {version}",
         check=shlex.join([install.path, "--check", version, arch]),
@@ -50,6 +55,7 @@ def parts(fleet: Fleet, host: str, leaving: Sequence[Rule]) -> Iterator[Part]:
         Directory(ETC),
         Directory(STORE),
         environment,
+        *passwords,
         install,
         toolchain,
         Link("/usr/local/go", f"{STORE}/{version}"),

@@ -359,6 +359,8 @@ class Fleet:
             for host in self.instances(service)
             for value in self.instance(host, service).secrets
         }
+        for host in self.hosts.values():
+            values.update(one["password"] for one in host.variables["golang_netrc"])
         # words that a message is about
         values -= {*self.hosts, *self.groups, *self.services}
         values -= {one for host in self.hosts.values() for one in (host.address, host.peer_address)}
@@ -371,7 +373,7 @@ class Fleet:
 
     def masked(self, text: str) -> str:
         """What a host has printed, or a message that quotes it, as people and logs may see it: without values of `env`
-        and `credentials`, and passwords in URLs."""
+        and `credentials`, passwords of netrc and in URLs."""
         for secret in self._secrets:
             text = text.replace(secret, "***")
         return _PASSWORD.sub("***", text)

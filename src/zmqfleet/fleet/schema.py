@@ -38,10 +38,11 @@ def options() -> dict[str, dict[str, Any]]:
     return declared
 
 
-def _kind(value: object) -> str:
-    """What a value is, for a message; what text holds is not said, it may be a secret."""
+def _kind(value: object, path: str = "") -> str:
+    """What a value is, for a message; what text holds is not said, it may be a secret, nor a number in place of one."""
     if isinstance(value, bool | int | float):
-        return f"{type(value).__name__} {shown(value)}"
+        secret = getattr(grammars().get(path), "secret", False)
+        return type(value).__name__ if secret else f"{type(value).__name__} {shown(value)}"
     if value is None:
         return "nothing (null)"
     return "text" if isinstance(value, str) else "a list" if isinstance(value, list) else "a mapping"
@@ -57,7 +58,7 @@ def _check(value: Any, spec: Mapping[str, Any], at: str, path: str) -> list[tupl
     expected, words = _TYPES[spec["type"]]
     if not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool):
         remedy = ": put it in quotes" if expected is str and isinstance(value, (bool, int, float)) else ""
-        return [(at, f"must be {words}, not {_kind(value)}{remedy}")]
+        return [(at, f"must be {words}, not {_kind(value, path)}{remedy}")]
     if isinstance(value, str):
         if "choices" in spec and value not in spec["choices"]:
             return [(at, f"unknown value {shown(value)}; {nearest(value, spec['choices'])}")]
