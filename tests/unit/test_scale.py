@@ -178,7 +178,7 @@ def test_a_problem_names_the_file_that_sets_the_variable(project: Project) -> No
     with pytest.raises(fleet.FleetError) as error:
         fleet.load(project.root, project.inventory)
     assert str(error.value).splitlines() == [
-        f"{project.inventory}/group_vars/brokers.yml: golang_proxy: must be text, not int 1: put it in quotes",
+        f"{project.inventory}/group_vars/brokers.yml: golang_proxy: must be text, not int: put it in quotes",
         f"{own}: golang_verison: unknown variable 'golang_verison'; did you mean 'golang_version'?",
     ]
 
@@ -189,7 +189,7 @@ def test_of_several_files_a_problem_names_the_one_that_ansible_takes(project: Pr
     (project.inventory / "group_vars" / "all.yml").write_text("golang_proxy: https://proxy.example\n")
     with pytest.raises(fleet.FleetError) as error:
         fleet.load(project.root, project.inventory)
-    assert str(error.value) == f"{project.variables}: golang_proxy: must be text, not int 1: put it in quotes"
+    assert str(error.value) == f"{project.variables}: golang_proxy: must be text, not int: put it in quotes"
 
 
 # --- addresses
