@@ -37,8 +37,10 @@ from zmqfleet.converge import (
     HostRun,
     Install,
     Put,
+    Say,
     Warn,
     batch,
+    nothing_to_do,
     with_work,
 )
 from zmqfleet.deploys.hosts import ENDLESS, fleet, give_up_when_cut_off, read_to_an_end, refuse_data
@@ -133,6 +135,8 @@ def _do(actions: Actions) -> Commands:
             elif isinstance(action, Attempt):
                 env = generate_env(state.config, {locking.MARK: _holder().text})
                 answer = _ask(shlex.join(action.command), _env=env, _timeout=locking.WORKING)
+            elif isinstance(action, Say):
+                logger.info(f"{host.print_prefix}{_told(action.message)}")
             elif isinstance(action, Warn):
                 logger.warning(f"{host.print_prefix}{_told(action.message)}")
             else:
@@ -179,7 +183,9 @@ def _read_all() -> None:
                 bad.add(one)
         state.fail_hosts(bad)
         if not _have_work():
-            logger.info(f"    Nothing to do: {len(active) - len(bad)} hosts are as declared")
+            bad_names = {one.name for one in bad}
+            good = [run for run in _runs.values() if run.host not in bad_names]
+            logger.info(f"    {_told(nothing_to_do(good))}")
 
 
 def _read(one: Any) -> Any:

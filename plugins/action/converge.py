@@ -43,8 +43,10 @@ from zmqfleet.converge import (  # noqa: E402
     HostRun,
     Install,
     Put,
+    Say,
     Warn,
     batch,
+    nothing_to_do,
     with_work,
 )
 from zmqfleet.fleet import NO_SERVICES, Fleet, FleetError, load  # noqa: E402
@@ -135,7 +137,7 @@ class ActionModule(ActionBase):
                 self._display.warning(f"{run.host}: {line}")
         turns, todo = list(range(len(fleet.turns))), with_work(runs)
         if not todo:
-            self._display.display(f"Nothing to do: {len(runs)} hosts are as declared", stderr=True)
+            self._display.display(self._masked(nothing_to_do(runs)), stderr=True)
         return {"changed": False, "todo": todo, "batch": batch(runs), "turns": turns}
 
     def _refuse_other_values(self, fleet: Fleet, host: str, variables: dict[str, Any]) -> None:
@@ -175,6 +177,8 @@ class ActionModule(ActionBase):
         match action:
             case Ask(command):
                 return self._shell(command)
+            case Say(message):
+                self._display.display(self._masked(f"{variables['inventory_hostname']}: {message}"))
             case Warn(message):
                 self._display.warning(self._masked(message))
             case Attempt(command):

@@ -4,12 +4,12 @@ import shlex
 from collections.abc import Callable
 
 from zmqfleet import locking, remote
-from zmqfleet.converge import Actions, Answer, Ask, Attempt, Execute, HostError, HostRun, Warn
+from zmqfleet.converge import Actions, Answer, Ask, Attempt, Execute, HostError, HostRun, Say, Warn
 
 _ASK_SECONDS = 120
 
 
-def follow(run: HostRun, actions: Actions, warn: Callable[[str], None]) -> None:
+def follow(run: HostRun, actions: Actions, say: Callable[[str], None]) -> None:
     """Does all that is next. Raises HostError if a command fails, RemoteError if the host cannot be reached."""
     answer: Answer | None = None
     while True:
@@ -27,8 +27,10 @@ def follow(run: HostRun, actions: Actions, warn: Callable[[str], None]) -> None:
                 done = _marked(run, command)
                 if not done.succeeded:
                     raise HostError(f"{shlex.join(command)}: {done.stderr.strip()}")
+            case Say(message):
+                say(f"{run.host}: {run.fleet.masked(message)}")
             case Warn(message):
-                warn(run.fleet.masked(message))
+                say(run.fleet.masked(message))
             case _:
                 raise AssertionError(f"{action}: nothing is copied here")
 

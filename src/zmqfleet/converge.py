@@ -161,13 +161,20 @@ class Put:
 
 
 @dataclass(frozen=True)
-class Warn:
-    """Tell people."""
+class Say:
+    """Tell people what is next, as that may take minutes."""
 
     message: str
 
 
-Action = Ask | Attempt | Execute | Install | Put | Warn
+@dataclass(frozen=True)
+class Warn:
+    """Tell people what they should see to."""
+
+    message: str
+
+
+Action = Ask | Attempt | Execute | Install | Put | Say | Warn
 Actions = Generator[Action, Answer | None, None]
 
 
@@ -432,6 +439,7 @@ class HostRun:
                 self.done.append(f"link {one.name}: releases/{release}")
                 yield from self._execute(Link(one.name, f"releases/{release}"))
             if isinstance(one, Unit):
+                yield _starts(one)
                 self.done.append(f"unit {one.name}: started anew")
                 answer = yield Attempt(one.start)
                 assert answer
@@ -474,6 +482,8 @@ class HostRun:
     def finish(self) -> Actions:
         """The lock is given back; what has not been told yet is told."""
         if self._is_locked:
+            if self.plan.barred:
+                yield Warn(f"{self.host}: {self.plan.barred}")
             yield Ask(locking.release(self.holder))
             self._is_locked = self._has_begun = False
         self._fail()
@@ -541,8 +551,10 @@ class HostRun:
         todo = [one for one in changes if (one.resource.kind, one.resource.name) not in self._placed]
         self._check(todo)
         if packages := [change.resource for change in todo if isinstance(change.resource, Package)]:
+            names = tuple(self._package(one) for one in packages)
+            yield Say(f"installs {', '.join(names)}")
             yield Execute(("sh", "-c", _FINISH_PACKAGES))
-            yield Install(tuple(self._package(one) for one in packages))
+            yield Install(names)
         for change in todo:
             resource = change.resource
             self._placed.add((resource.kind, resource.name))
@@ -565,6 +577,10 @@ class HostRun:
 
     def _place_one(self, change: Change) -> Actions:
         resource = change.resource
+        if isinstance(resource, Step) and resource.command and not change.is_consequence:
+            yield Say(resource.name)
+        if isinstance(resource, Unit) and change.part.service:
+            yield _starts(resource)
         if isinstance(resource, Step | Unit | Peers) and change.part.service:
             for command in resource.commands(self.plan.actual, change.triggered):
                 answer = yield Attempt(command)
@@ -594,6 +610,10 @@ class HostRun:
                     raise _ServiceError(str(error)) from None
 
 
+def _starts(unit: Unit) -> Say:
+    return Say(f"starts {unit.name}, and waits until it runs")
+
+
 def _moves(service: str, changes: list[Change]) -> bool:
     return any(change.resource.name == f"{ETC}/{service}/endpoints.json" for change in changes)
 
@@ -604,6 +624,13 @@ def with_work(runs: Iterable[HostRun]) -> list[str]:
     if any(isinstance(change.resource, Key) for run in every for change in run.plan.changes()):
         return [run.host for run in every]
     return [run.host for run in every if run.plan.forecast]
+
+
+def nothing_to_do(runs: Iterable[HostRun]) -> str:
+    """What a run says that has found all as declared: that, and on which hosts it need not be enough."""
+    every = list(runs)
+    barred = [f"; {run.host}: {run.plan.barred}" for run in every if run.plan.barred]
+    return f"Nothing to do: {len(every)} hosts are as declared{''.join(barred)}"
 
 
 def batch(runs: Iterable[HostRun]) -> int:

@@ -176,6 +176,19 @@ class Plan:
         ]
 
     @cached_property
+    def barred(self) -> str:
+        """Who else's firewall may keep peers from endpoints that the fleet's lets them reach; empty if none does. What
+        it allows only trying tells."""
+        found = [one for _, one in self._owned.values() if isinstance(one, Rule) and one.peers]
+        if not found or not self.actual.filters:
+            return ""
+        ports = ", ".join(f"{one.port} ({one.endpoint})" for one in sorted(found, key=lambda one: one.port))
+        return (
+            f"{' and '.join(sorted(self.actual.filters))} there drops what it does not allow itself: allow it tcp "
+            f"{ports}; zmqfleet probe tells whether peers get through"
+        )
+
+    @cached_property
     def forecast(self) -> list[str]:
         """A line for each thing that a run would do, in order; empty if it has nothing to do."""
         placed = [change for change in _changes(self.parts, self.actual) if not change.is_consequence]

@@ -91,14 +91,16 @@ def read(fleet: Fleet, names: Sequence[str] = ()) -> Seen:
 def look(fleet: Fleet, names: Sequence[str] = ()) -> Report:
     """Reads hosts as `read` does, and compares. Raises FleetError."""
     seen = read(fleet, names)
-    changes, refused = {}, {}
+    changes, refused, warnings = {}, {}, list(seen.warnings)
     for host, run in seen.runs.items():
         changes[host] = run.plan.forecast
+        if run.plan.barred:
+            warnings.append(fleet.masked(f"{host}: {run.plan.barred}"))
         if run.plan.refusals:
             refused[host] = f"cannot be converged: {'; '.join(run.plan.refusals)}"
         elif run.plan.undecided:
             refused[host] = "; ".join(run.plan.undecided)
-    return Report(changes, {**seen.unknown, **refused}, seen.warnings)
+    return Report(changes, {**seen.unknown, **refused}, warnings)
 
 
 def _read(run: HostRun, warnings: list[str]) -> tuple[str, str]:

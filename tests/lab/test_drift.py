@@ -1,6 +1,7 @@
 """What hands did to hosts: all who look say the same about it, before and after it is mended."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,39 @@ def test_a_controller_that_knows_nothing_changes_nothing(lab: Lab, tmp_path: Pat
     assert fresh.drift() == set()
     assert lab.started() == before
     assert public_keys(fresh) == public_keys(lab)
+
+
+@pytest.fixture
+def others_firewalls(lab: Lab) -> Iterator[None]:
+    """Real ones, which let in ssh alone: ufw on broker1, firewalld on broker2."""
+    install = "DEBIAN_FRONTEND=noninteractive apt-get install -qq -y"
+    lab.sh("broker1", f"{install} ufw && ufw allow 22/tcp && ufw --force enable")
+    lab.sh("broker2", f"{install} firewalld && firewall-cmd --state")
+    yield
+    lab.sh("broker1", "ufw --force disable; apt-get autopurge -qq -y ufw")
+    lab.sh("broker1", "nft delete table ip filter && nft delete table ip6 filter")
+    lab.sh("broker2", "systemctl stop firewalld && apt-get autopurge -qq -y firewalld")
+
+
+@pytest.mark.usefixtures("others_firewalls")
+def test_others_firewalls_are_named_wherever_success_would_be_claimed(lab: Lab) -> None:
+    said = (
+        "there drops what it does not allow itself: allow it tcp 5555 (quotes.orders), 5556 (quotes.ticks); "
+    )
+    words = [f"broker1: ufw {said}", f"broker2: firewalld {said}"]
+    looks = [lab.run("zmqfleet", "drift"), *(lab.engine(one).must_succeed() for one in ENGINES)]
+    for look in looks:
+        assert all(one in look.output for one in words), look.output
+        assert "gateway1: ufw" not in look.output
+    status, report = lab.probe()
+    failed = {cell["destination"] for cell in report["cells"] if cell["verdict"] == "fail"}
+    assert (status, failed) == (1, {"broker1", "broker2"})
+    # where something is changed it is said at the end
+    lab.sh("broker1", "chmod 600 /etc/zmqfleet/quotes/endpoints.json")
+    assert words[0] in lab.engine("pyinfra").must_succeed().output
+    lab.sh("broker1", "ufw allow 5555:5556/tcp")
+    lab.sh("broker2", "firewall-cmd --add-port=5555-5556/tcp")
+    assert lab.probe()[0] == 0
 
 
 def test_a_secret_key_that_others_may_read_is_none(lab: Lab) -> None:

@@ -30,6 +30,7 @@ from zmqfleet.converge import (
     HostRun,
     Install,
     Put,
+    Say,
     Warn,
     with_work,
 )
@@ -95,6 +96,7 @@ class ModelHost:
     paths: dict[str, Node] = field(default_factory=lambda: {p: Node("directory") for p in _SYSTEM})
     done: set[tuple[str, ...]] = field(default_factory=set)  # tools whose traces are of no interest
     table: str = ""
+    filters: set[str] = field(default_factory=set)  # others' firewalls
     enabled: set[str] = field(default_factory=set)
     loaded: dict[str, bytes] = field(default_factory=dict)  # unit files as systemd has read them
     processes: dict[str, Process] = field(default_factory=dict)
@@ -122,6 +124,7 @@ class ModelHost:
         }
         users = {one.name for one in wanted if isinstance(one, User)} & set(self.users)
         found = Actual("12", set(self.packages), {name: self.users[name] for name in users})
+        found.filters = set(self.filters)
         for path, node in seen.items():
             found.paths[path] = Entry(node.kind, node.mode, node.owner, node.group, node.changed)
             if node.kind == "symbolic link":
@@ -209,7 +212,7 @@ class ModelHost:
                 except Failed as error:
                     return Answer(False, "", str(error))
                 return Answer(True, "", "")
-            case Warn():
+            case Say() | Warn():
                 pass
         return None
 
@@ -462,6 +465,7 @@ class Engine:
     check: Callable[[ModelHost], None] = lambda _: None
     cut: int | None = None
     actions: int = 0  # which change something
+    said: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     errors: dict[str, str] = field(default_factory=dict)
 
@@ -509,10 +513,12 @@ class Engine:
         try:
             while True:
                 action = actions.send(answer)
-                if not isinstance(action, Ask | Warn):
+                if not isinstance(action, Ask | Say | Warn):
                     if self.actions == self.cut:
                         raise Cut
                     self.actions += 1
+                if isinstance(action, Say):
+                    self.said.append(f"{run.host}: {action.message}")
                 if isinstance(action, Warn):
                     self.warnings.append(action.message)
                 answer = host.do(run.fleet, action)

@@ -24,7 +24,9 @@ from zmqfleet.converge import (
     HostRun,
     Install,
     Put,
+    Say,
     batch,
+    nothing_to_do,
     with_work,
 )
 from zmqfleet.fleet import Fleet, FleetError, load
@@ -66,6 +68,8 @@ def words(action: Action) -> str:
             return f"install {len(packages)}"
         case Execute(command):
             return command[0]
+        case Say(message):
+            return message
     raise AssertionError(action)
 
 
@@ -103,10 +107,10 @@ def test_nothing_is_placed_before_lock_others_look_and_manifest(fleet: Fleet, mo
         "install",
         "put /etc/zmqfleet/manifest",
         "sh",
-        "sh",
+        "installs python3-zmq",
     ]
-    assert words(done[7]) == "install 1"
-    sweep, packages = done[5:7]
+    assert words(done[8]) == "install 1"
+    sweep, packages = done[5], done[7]
     assert isinstance(packages, Execute)
     assert "dpkg --force-confdef --force-confold --configure -a" in packages.command[2]
     assert isinstance(sweep, Execute)
@@ -459,6 +463,47 @@ def test_rules_stay_while_something_listens(
         "broker1": "broker1: port 5555 of quotes.orders is no longer declared, but quotes listens there: stop that"
     }
     assert "dport 5555" in host.table
+
+
+def test_what_may_take_minutes_is_said_before_it_begins(fleet: Fleet, modelled: Modelled) -> None:
+    engine = Engine(dict(modelled(fleet, {})))
+    engine.run(fleet)
+    said = [re.sub("[0-9a-f]{16}", "ID", line) for line in engine.said if line.startswith("builder1: ")]
+    assert said == [
+        (
+            "builder1: installs libzmq5, libczmq4, libsodium23, libzmq3-dev, libczmq-dev, libsodium-dev, pkg-config, "
+            "gcc, libc6-dev, golang-1.19-go, python3-zmq, nftables"
+        ),
+        "builder1: Go toolchain 1.25.4",
+        "builder1: build of quotes ID",
+        "builder1: build of quotes-client ID",
+    ]
+    gateway = [line for line in engine.said if line.startswith("gateway1: ")]
+    assert gateway[-1] == "gateway1: starts quotes-client.service, and waits until it runs"
+    engine.said.clear()
+    engine.run(fleet)
+    assert engine.said == [], "there was nothing to wait for"
+
+
+def test_who_else_drops_what_comes_in_is_said_where_peers_are_to_get_through(
+    fleet: Fleet, modelled: Modelled
+) -> None:
+    hosts = dict(modelled(fleet, {}))
+    hosts["broker1"].filters = {"ufw", "firewalld"}
+    hosts["gateway1"].filters = {"ufw"}  # a client, whom nobody has to reach
+    engine = Engine(hosts)
+    engine.run(fleet)
+    barred = (
+        "broker1: firewalld and ufw there drops what it does not allow itself: allow it tcp 5555 (quotes.orders), "
+        "5556 (quotes.ticks); zmqfleet probe tells whether peers get through"
+    )
+    assert engine.warnings == [barred]
+    engine.warnings.clear()
+    runs = engine.run(fleet)
+    assert engine.warnings == [], "nothing was done"
+    assert nothing_to_do(runs.values()) == f"Nothing to do: 5 hosts are as declared; {barred}"
+    hosts["broker1"].filters.clear()
+    assert nothing_to_do(engine.run(fleet).values()) == "Nothing to do: 5 hosts are as declared"
 
 
 def test_an_entry_of_a_kind_that_nobody_knows_is_let_be(fleet: Fleet, modelled: Modelled) -> None:

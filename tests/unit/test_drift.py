@@ -98,6 +98,18 @@ def test_what_is_no_longer_declared_differs(project: Project, hosts: dict[str, M
     assert told(project, "stranger1") == (1, {"stranger1": ["unit old.service: no longer declared"]}, {})
 
 
+def test_who_else_drops_what_comes_in_is_said_and_is_no_drift(
+    project: Project, hosts: dict[str, ModelHost]
+) -> None:
+    hosts["broker2"].filters = {"firewalld"}
+    run = CliRunner().invoke(main, ["drift", *project.arguments])
+    warning, summary = run.output.splitlines()
+    assert (run.exit_code, summary) == (0, "5 hosts: 5 as declared, 0 not")
+    assert warning.startswith(
+        "broker2: firewalld there drops what it does not allow itself: allow it tcp 5555"
+    )
+
+
 def test_a_key_that_is_another_one_than_before_is_said(
     project: Project, found: Fleet, hosts: dict[str, ModelHost]
 ) -> None:

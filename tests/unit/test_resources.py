@@ -515,6 +515,87 @@ def test_a_table_that_is_gone_already_may_be_removed(called: Path) -> None:
     assert called.read_text().splitlines()[2:] == ["nft list table inet q"]
 
 
+# as nft 1.0.6 prints what ufw, docker and a person have made, with --stateless
+RULESETS = {
+    "ufw": """table ip filter {
+\tchain ufw-before-input {
+\t\tiifname "lo" counter accept
+\t\tcounter jump ufw-user-input
+\t}
+\tchain INPUT {
+\t\ttype filter hook input priority filter; policy drop;
+\t\tcounter jump ufw-before-input
+\t}
+}
+table ip6 filter {
+\tchain INPUT {
+\t\ttype filter hook input priority filter; policy drop;
+\t\tcounter jump ufw6-before-input
+\t}
+}""",
+    "firewalld": """table inet firewalld {
+\tchain filter_INPUT {
+\t\ttype filter hook input priority filter + 10; policy accept;
+\t\tct state invalid drop
+\t\tjump filter_INPUT_ZONES
+\t\treject with icmpx admin-prohibited
+\t}
+}""",
+    "table inet mine": """table inet mine {
+\tchain in {
+\t\ttype filter hook prerouting priority raw; policy accept;
+\t\ttcp dport 22 accept
+\t\tcounter drop
+\t}
+}""",
+    # what is forwarded or sent, what one rule is for, and what is ours
+    "": """table ip filter {
+\tchain INPUT {
+\t\ttype filter hook input priority filter; policy accept;
+\t\tip saddr 192.0.2.1 drop
+\t\tcounter jump f2b
+\t}
+\tchain f2b {
+\t\tcounter drop
+\t}
+\tchain FORWARD {
+\t\ttype filter hook forward priority filter; policy drop;
+\t}
+\tchain DOCKER-ISOLATION-STAGE-2 {
+\t\tcounter drop
+\t}
+}
+table inet q {
+\tchain input {
+\t\ttype filter hook input priority filter; policy drop;
+\t}
+}""",
+}
+
+
+@pytest.mark.parametrize("whose", RULESETS)
+def test_who_else_drops_what_comes_in_is_read(
+    whose: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ruleset").write_text(RULESETS[whose])
+    stub = tmp_path / "nft"
+    stub.write_text(f'#!/bin/sh\ncase "$*" in *"list ruleset") cat {tmp_path}/ruleset;; *) exit 1;; esac\n')
+    stub.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    done = subprocess.run(["sh", "-c", Table.read([TABLE])], capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    found = Actual()
+    for line in done.stdout.splitlines():
+        Table.parse(line, found)
+    assert (found.filters, found.tables) == ({whose} - {""}, {})
+
+
+def test_a_host_names_no_firewall_that_is_none() -> None:
+    for whose in ("", "ufw, so call 555-1234", "table inet " + 300 * "x"):
+        with pytest.raises(ValueError, match="no firewall"):
+            Table.parse(f"drops|{whose}", Actual())
+
+
 def test_a_directory_that_others_use_stays_with_what_is_theirs(tmp_path: Path) -> None:
     shared = Directory("/etc/q.d", shared=True)
     hardened = Actual(paths={"/etc/q.d": resources.Entry("directory", "700", "root", "root", 0.0)})
