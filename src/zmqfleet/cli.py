@@ -194,22 +194,27 @@ def drift_command(
     sys.exit(report.exit_status)
 
 
-@main.command("status", epilog="Example: zmqfleet status broker1 gateways")
-@_HOSTS
+@main.command("status", epilog="Example: zmqfleet status quotes")
+@click.argument(
+    "names",
+    nargs=-1,
+    shell_complete=_completed(lambda found: {*found.hosts, *found.groups, *found.services}),
+)
 @click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
 @_PROJECT
 @_INVENTORY
 def status_command(
-    hosts: tuple[str, ...], as_json: bool, project: Path | None, inventory: Path | None
+    names: tuple[str, ...], as_json: bool, project: Path | None, inventory: Path | None
 ) -> None:
-    """Say how services are on HOSTS (all of them, or names and groups): state, release, endpoints, key, drift.
+    """Say how services are: state, release, endpoints, key, drift; all of them, or those of NAMES, which are services,
+    hosts and groups of hosts.
 
     One command a host, over ssh, all hosts in parallel. Exit status: 0 all run as declared, 1 one does not, 2 a host
     could not be asked.
     """
     found = _fleet(project, inventory)
     with _told():
-        report = status.look(found, hosts)
+        report = status.look(found, names)
     click.echo(json.dumps(report.as_json(), indent=2) if as_json else report.as_text())
     sys.exit(report.exit_status)
 

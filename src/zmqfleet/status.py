@@ -6,7 +6,8 @@ from typing import Any
 
 from zmqfleet import drift
 from zmqfleet.converge import HostRun
-from zmqfleet.fleet.model import Fleet, Identity, Service
+from zmqfleet.fleet.model import Fleet, FleetError, Identity, Service
+from zmqfleet.fleet.schema import nearest
 from zmqfleet.releases import release
 from zmqfleet.resources.unit import seconds
 
@@ -87,15 +88,23 @@ class Report:
 
 
 def look(fleet: Fleet, names: Sequence[str] = ()) -> Report:
-    """Reads hosts, given by name or group (all of them by default). Raises FleetError if a name is neither."""
-    seen = drift.read(fleet, names)
+    """How services are that are named, or whose hosts are, or groups of these; all of them by default. Raises
+    FleetError if a name is none of that."""
+    known = (*fleet.hosts, *fleet.groups, *fleet.services)
+    for name in names:
+        if name not in known:
+            raise FleetError(f"{fleet.inventory}: no host, group or service {name!r}; {nearest(name, known)}")
+    hosts = {host for name in names or ("all",) for host in fleet.groups.get(name, [name])} & set(fleet.hosts)
+    services = [fleet.services[name] for name in names if name in fleet.services]
+    seen = drift.read(fleet, sorted(hosts.union(*map(fleet.instances, services))))
     rows = [row for run in seen.runs.values() for row in _rows(run)]
     rows += [
         Row(one.name, host, UNKNOWN, None, 0, "", release(fleet, one).id, {}, None, None)
         for host in seen.unknown
         for one in fleet.services_of(host)
     ]
-    return Report(sorted(rows, key=lambda row: (row.service, row.host)), seen.unknown)
+    chosen = [row for row in rows if row.host in hosts or row.service in names]
+    return Report(sorted(chosen, key=lambda row: (row.service, row.host)), seen.unknown)
 
 
 def _rows(run: HostRun) -> Iterator[Row]:

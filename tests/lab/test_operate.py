@@ -59,6 +59,11 @@ def test_status_tells_how_each_service_is_on_each_host(lab: Lab) -> None:
         assert "silent: orders, ticks, health" in first
         assert second.split()[:3] == ["quotes", "broker2", "active"]
         assert second.endswith("no")
+        assert set(rows(lab, "quotes")[1]) == {("quotes", "broker1"), ("quotes", "broker2")}
+        assert set(rows(lab, "quotes-client", "broker1")[1]) == {
+            ("quotes", "broker1"),
+            ("quotes-client", "gateway1"),
+        }
     finally:
         lab.sh("broker1", "systemctl start quotes")
 

@@ -29,6 +29,7 @@ def completed(project: Project, *words: str) -> list[str]:
 def test_bash_completes_commands_hosts_groups_and_services(project: Project) -> None:
     assert completed(project, "re") == ["releases", "restart", "retire"]
     assert completed(project, "status", "b") == ["broker1", "broker2", "brokers", "builder1", "builders"]
+    assert completed(project, "status", "quotes-") == ["quotes-client"]
     assert completed(project, "view", "b") == ["broker1", "broker2", "builder1"]
     assert completed(project, "logs", "quotes-") == ["quotes-client"]
 
