@@ -25,7 +25,6 @@ from pyinfra.operations import apt
 from zmqfleet import locking
 from zmqfleet.capabilities import ALONE, CONFIGURE, INSTALL, ORDER, RETIRE, START
 from zmqfleet.converge import (
-    MAKE_UPLOADS,
     ROLL_OUT,
     Actions,
     Answer,
@@ -40,7 +39,6 @@ from zmqfleet.converge import (
     Say,
     Warn,
     batch,
-    nothing_to_do,
     with_work,
 )
 from zmqfleet.deploys.hosts import ENDLESS, fleet, give_up_when_cut_off, read_to_an_end, refuse_data
@@ -149,8 +147,8 @@ def _do(actions: Actions) -> Commands:
 
 def _commands(action: Execute | Install | Put) -> Commands:
     match action:
-        case Execute(command):
-            yield StringCommand(shlex.join(command))
+        case Execute(command, as_root):
+            yield StringCommand(shlex.join(command), **({} if as_root else {"_sudo": False}))
         case Install(packages):
             yield from apt.packages._inner(
                 packages=list(packages),
@@ -162,7 +160,6 @@ def _commands(action: Execute | Install | Put) -> Commands:
         case Put():
             content = action.file.content
             source: Any = io.BytesIO(content.data) if isinstance(content, Inline) else str(content.path)
-            yield StringCommand(shlex.join(MAKE_UPLOADS), _sudo=False)
             yield FileUploadCommand(source, action.upload, _sudo=False)
             yield StringCommand(shlex.join(action.command))
 
@@ -183,9 +180,7 @@ def _read_all() -> None:
                 bad.add(one)
         state.fail_hosts(bad)
         if not _have_work():
-            bad_names = {one.name for one in bad}
-            good = [run for run in _runs.values() if run.host not in bad_names]
-            logger.info(f"    {_told(nothing_to_do(good))}")
+            logger.info(f"    Nothing to do: {len(active) - len(bad)} hosts are as declared")
 
 
 def _read(one: Any) -> Any:
@@ -296,8 +291,8 @@ def _announce(capabilities: tuple[str, ...]) -> None:
     chosen = [one for one in plan.changes() if one.part.capability in capabilities and not one.is_consequence]
     for line in dict.fromkeys(map(str, chosen)) if capabilities else plan.forecast:
         logger.info(f"{host.print_prefix}{line}")
-    for line in plan.undecided:
-        logger.warning(f"{host.print_prefix}{line}")
+    for line in (*plan.undecided, *plan.barred):
+        logger.warning(f"{host.print_prefix}{_told(line)}")
 
 
 def _place_on_all(capabilities: Iterable[str], phase: str, mark: dict[str, str]) -> None:

@@ -30,7 +30,6 @@ if "zmqfleet" not in sys.modules and (_ROOT / "src").is_dir():
 from zmqfleet import locking  # noqa: E402
 from zmqfleet.capabilities import ALONE, CONFIGURE, INSTALL, ORDER, START  # noqa: E402
 from zmqfleet.converge import (  # noqa: E402
-    MAKE_UPLOADS,
     ROLL_OUT,
     Action,
     Actions,
@@ -46,7 +45,6 @@ from zmqfleet.converge import (  # noqa: E402
     Say,
     Warn,
     batch,
-    nothing_to_do,
     with_work,
 )
 from zmqfleet.fleet import NO_SERVICES, Fleet, FleetError, load  # noqa: E402
@@ -133,11 +131,11 @@ class ActionModule(ActionBase):
         # not kept again: where hosts do not wait for each other, these may be at work
         runs = [run for host in hosts if hasattr(run := _recalled(fleet, host, play, {}), "plan")]
         for run in runs:
-            for line in run.plan.undecided:
-                self._display.warning(f"{run.host}: {line}")
+            for line in (*run.plan.undecided, *run.plan.barred):
+                self._display.warning(self._masked(f"{run.host}: {line}"))
         turns, todo = list(range(len(fleet.turns))), with_work(runs)
         if not todo:
-            self._display.display(self._masked(nothing_to_do(runs)), stderr=True)
+            self._display.display(f"Nothing to do: {len(runs)} hosts are as declared", stderr=True)
         return {"changed": False, "todo": todo, "batch": batch(runs), "turns": turns}
 
     def _refuse_other_values(self, fleet: Fleet, host: str, variables: dict[str, Any]) -> None:
@@ -178,13 +176,15 @@ class ActionModule(ActionBase):
             case Ask(command):
                 return self._shell(command)
             case Say(message):
-                self._display.display(self._masked(f"{variables['inventory_hostname']}: {message}"))
+                # not where callbacks print what programs read
+                about = f"{variables['inventory_hostname']}: {message}"
+                self._display.display(self._masked(about), stderr=True)
             case Warn(message):
                 self._display.warning(self._masked(message))
             case Attempt(command):
                 return self._marked(command)
-            case Execute(command):
-                self._must(command)
+            case Execute(command, as_root):
+                self._must(command, as_root)
             case Install(packages):
                 arguments = {"name": list(packages), **_APT}
                 done = self._execute_module("ansible.builtin.apt", module_args=arguments, task_vars=variables)
@@ -193,12 +193,13 @@ class ActionModule(ActionBase):
                     raise HostError(f"apt: {said}")
             case Put():
                 self._put(action)
+            case _:
+                raise HostError(f"{action}: this collection is of another version than the package zmqfleet")
         return None
 
     def _put(self, action: Put) -> None:
         content = action.file.content
         self._compare_file(action.file)
-        self._must(MAKE_UPLOADS, as_root=False)
         with tempfile.NamedTemporaryFile(dir=_directory()) as local:
             if isinstance(content, Inline):
                 local.write(content.data)

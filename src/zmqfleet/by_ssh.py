@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Callable
+from contextlib import suppress
 
 from zmqfleet import locking, remote
 from zmqfleet.converge import Actions, Answer, Ask, Attempt, Execute, HostError, HostRun, Say, Warn
@@ -27,10 +28,11 @@ def follow(run: HostRun, actions: Actions, say: Callable[[str], None]) -> None:
                 done = _marked(run, command)
                 if not done.succeeded:
                     raise HostError(f"{shlex.join(command)}: {done.stderr.strip()}")
-            case Say(message):
-                say(f"{run.host}: {run.fleet.masked(message)}")
-            case Warn(message):
-                say(run.fleet.masked(message))
+            case Say(message) | Warn(message):
+                about = f"{run.host}: {message}" if isinstance(action, Say) else message
+                # whether anybody reads it decides nothing on the host, which may be half-way
+                with suppress(OSError):
+                    say(run.fleet.masked(about))
             case _:
                 raise AssertionError(f"{action}: nothing is copied here")
 

@@ -399,7 +399,7 @@ def lab_status(as_json: bool, name: str, project: Path | None) -> None:
     for row in [] if as_json else rows:
         click.echo("  ".join(f"{value:<12}" for value in row.values()).rstrip())
     if not rows:
-        raise _Failure(f"the lab {name!r} is not up; `zmqfleet lab up` makes it")
+        raise _Failure(f"the lab {name!r} is not up; `zmqfleet lab up --name {name}` makes it")
 
 
 @lab_group.command(

@@ -110,9 +110,10 @@ class Answer:
 
 @dataclass(frozen=True)
 class Execute:
-    """Run a command as root, an argument list; its failure is the host's."""
+    """Run a command, an argument list, as root or as the ssh user; its failure is the host's."""
 
     command: tuple[str, ...]
+    as_root: bool = True
 
 
 @dataclass(frozen=True)
@@ -131,8 +132,8 @@ class Install:
 
 @dataclass(frozen=True)
 class Put:
-    """Place a file, atomically; its content is Inline, or an Artefact that is there. As the ssh user: MAKE_UPLOADS, and
-    copy the content to `upload`; then run `command` as root, an argument list; its failure is the host's."""
+    """Place a file, atomically; its content is Inline, or an Artefact that is there. Copy the content to `upload`
+    as the ssh user; then run `command` as root, an argument list; its failure is the host's."""
 
     file: File
 
@@ -197,15 +198,16 @@ class HostRun:
     _touched: bool = False  # something was placed since the host was read
     _errors: dict[str, str] = field(default_factory=dict)  # of services that cannot go on here
     _placed: set[tuple[str, str]] = field(default_factory=set)  # since then, in any capability
+    _phase: str = ""  # of all that was placed since then; empty if it was not one alone
 
     def memory(self) -> Any:
         """What `recall` needs in another process."""
         begun = self._is_locked, self._has_begun
-        return self.plan.actual, begun, self._touched, self._errors, self._placed
+        return self.plan.actual, begun, self._touched, self._errors, self._placed, self._phase
 
     def recall(self, memory: Any) -> None:
         """Goes on where another process of this run was."""
-        actual, begun, self._touched, self._errors, self._placed = memory
+        actual, begun, self._touched, self._errors, self._placed, self._phase = memory
         self._is_locked, self._has_begun = begun
         self.plan = Plan(self.fleet, self.host, actual)
 
@@ -262,14 +264,18 @@ class HostRun:
 
     def look_again(self) -> Actions:
         """What was read holds no longer if something was placed since, or if other hosts have shown something new."""
+        self._phase = ""
         if self._touched:
             yield from self.read()
         else:
             self.plan = Plan(self.fleet, self.host, self.plan.actual, self.leaves)
 
     def place(self, capability: str, phase: str) -> Actions:
-        """What a capability amounts to in a phase."""
-        yield from self.look_again()
+        """What a capability amounts to in a phase. What others have placed in the same one is no reason to read again:
+        what several have is placed once."""
+        if phase != self._phase:
+            yield from self.look_again()
+            self._phase = phase
         if self.plan.changes(capability, phase):
             yield from self._begin()
             parts = groupby(self.plan.changes(capability, phase), key=lambda one: one.part)
@@ -388,7 +394,9 @@ class HostRun:
                 runs = True
             except _ServiceError as error:
                 self._errors[service] = str(error)
-                yield Warn(f"{service} does not run on {self.host}: see why at the end; others go on")
+                yield Warn(
+                    f"{service} did not start as declared on {self.host}: see why at the end; others go on"
+                )
             finally:
                 if not runs:
                     self.failed[service] = Failure(f"did not start on {self.host}", _moves(service, changes))
@@ -432,6 +440,7 @@ class HostRun:
                 f"{self.host}: the unit or the endpoints of {service.name} are not those that are declared, so that "
                 "nobody could tell whether it runs: converge it first"
             )
+        yield _starts(unit)
         for one in part.resources:
             if isinstance(one, Step):
                 yield from self._execute(one)
@@ -439,7 +448,6 @@ class HostRun:
                 self.done.append(f"link {one.name}: releases/{release}")
                 yield from self._execute(Link(one.name, f"releases/{release}"))
             if isinstance(one, Unit):
-                yield _starts(one)
                 self.done.append(f"unit {one.name}: started anew")
                 answer = yield Attempt(one.start)
                 assert answer
@@ -482,8 +490,8 @@ class HostRun:
     def finish(self) -> Actions:
         """The lock is given back; what has not been told yet is told."""
         if self._is_locked:
-            if self.plan.barred:
-                yield Warn(f"{self.host}: {self.plan.barred}")
+            for line in self.plan.barred:
+                yield Warn(f"{self.host}: {line}")
             yield Ask(locking.release(self.holder))
             self._is_locked = self._has_begun = False
         self._fail()
@@ -498,6 +506,8 @@ class HostRun:
         if self.plan.is_lost:
             self._note(f"file {MANIFEST}: missing")
         self.refuse()
+        if not self.leaves:
+            yield Execute(MAKE_UPLOADS, as_root=False)
         if self.plan.manifest is not None:
             yield from self._execute(Directory(MANIFEST.rpartition("/")[0]))
             yield Put(File(MANIFEST, Inline.text(self.plan.manifest)))
@@ -579,10 +589,10 @@ class HostRun:
         resource = change.resource
         if isinstance(resource, Step) and resource.command and not change.is_consequence:
             yield Say(resource.name)
-        if isinstance(resource, Unit) and change.part.service:
-            yield _starts(resource)
         if isinstance(resource, Step | Unit | Peers) and change.part.service:
             for command in resource.commands(self.plan.actual, change.triggered):
+                if isinstance(resource, Unit) and command == resource.start:
+                    yield _starts(resource)
                 answer = yield Attempt(command)
                 assert answer
                 if not answer.succeeded:
@@ -624,13 +634,6 @@ def with_work(runs: Iterable[HostRun]) -> list[str]:
     if any(isinstance(change.resource, Key) for run in every for change in run.plan.changes()):
         return [run.host for run in every]
     return [run.host for run in every if run.plan.forecast]
-
-
-def nothing_to_do(runs: Iterable[HostRun]) -> str:
-    """What a run says that has found all as declared: that, and on which hosts it need not be enough."""
-    every = list(runs)
-    barred = [f"; {run.host}: {run.plan.barred}" for run in every if run.plan.barred]
-    return f"Nothing to do: {len(every)} hosts are as declared{''.join(barred)}"
 
 
 def batch(runs: Iterable[HostRun]) -> int:

@@ -176,17 +176,23 @@ class Plan:
         ]
 
     @cached_property
-    def barred(self) -> str:
-        """Who else's firewall may keep peers from endpoints that the fleet's lets them reach; empty if none does. What
-        it allows only trying tells."""
-        found = [one for _, one in self._owned.values() if isinstance(one, Rule) and one.peers]
-        if not found or not self.actual.filters:
-            return ""
-        ports = ", ".join(f"{one.port} ({one.endpoint})" for one in sorted(found, key=lambda one: one.port))
-        return (
-            f"{' and '.join(sorted(self.actual.filters))} there drops what it does not allow itself: allow it tcp "
-            f"{ports}; zmqfleet probe tells whether peers get through"
-        )
+    def barred(self) -> list[str]:
+        """Who else's firewall may keep peers from endpoints that the fleet's lets them reach, a line for each. What it
+        allows only trying tells."""
+        rules = [one for _, one in self._owned.values() if isinstance(one, Rule)]
+        lines = []
+        for whose in sorted({whose for _, whose in self.actual.filters}):
+            families = {family for family, name in self.actual.filters if name == whose}
+            shut = [one for one in rules if not families.isdisjoint(one.families)]
+            ports = ", ".join(
+                f"{one.port} ({one.endpoint})" for one in sorted(shut, key=lambda one: one.port)
+            )
+            if ports:
+                lines.append(
+                    f"{whose} there drops what it does not allow itself, and has to allow tcp {ports}: zmqfleet probe "
+                    "tells whether peers get through"
+                )
+        return lines
 
     @cached_property
     def forecast(self) -> list[str]:

@@ -94,8 +94,7 @@ def look(fleet: Fleet, names: Sequence[str] = ()) -> Report:
     changes, refused, warnings = {}, {}, list(seen.warnings)
     for host, run in seen.runs.items():
         changes[host] = run.plan.forecast
-        if run.plan.barred:
-            warnings.append(fleet.masked(f"{host}: {run.plan.barred}"))
+        warnings += [fleet.masked(f"{host}: {line}") for line in run.plan.barred]
         if run.plan.refusals:
             refused[host] = f"cannot be converged: {'; '.join(run.plan.refusals)}"
         elif run.plan.undecided:

@@ -70,8 +70,9 @@ def wait_for_others(holder: Holder) -> str:
     own = 'grep -lsE "^Uid:[[:space:]]$(id -u)[[:space:]]" /proc/[0-9]*/status | sed s/status/environ/'
     others = f"{own} | xargs -r grep -lsz ^{MARK}= | xargs -r grep -LszxF -e {mine} | cut -d / -f 3"
     return (
-        f'for _ in $(seq {PATIENCE}); do others=$({others}); if [ -z "$others" ]; then exit 0; fi; sleep 1; done; '
-        "echo $others; exit 75"
+        f"until=$(($(date +%s) + {PATIENCE})); "
+        f'while others=$({others}); [ -n "$others" ] && [ "$(date +%s)" -lt "$until" ]; do sleep 1; done; '
+        '[ -z "$others" ] || { echo $others; exit 75; }'
     )
 
 

@@ -192,12 +192,15 @@ def _latest(
             said = remote.run(fleet.hosts[host], *command, seconds=_SECONDS)
         except remote.RemoteError as error:
             return host, [], str(error)
-        return host, said.stdout.splitlines(), (said.stderr.strip() or "failed") if said.status else ""
+        # a journal without an entry of it is a failure to some versions, and none to others
+        return host, said.stdout.splitlines(), said.stderr.strip() if said.status else ""
 
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         found = list(pool.map(read, fleet.instances(service)))
-    entries, cursors = [], {}
+    entries, cursors, silent = [], {}, {}
     for host, every, why in found:
+        if not why and not every:
+            silent[host] = "nothing of it is in the journal: is it converged there?"
         if not why:
             cursors[host] = (
                 every.pop().removeprefix(_CURSOR) if every and every[-1].startswith(_CURSOR) else ""
@@ -211,7 +214,7 @@ def _latest(
     # those of one moment stay in their order
     entries.sort(key=lambda entry: entry[0])
     shown = [_shown(fleet, host, line) for _, line, host in entries[-lines:]]
-    return shown, cursors, {host: why for host, _, why in found if why}
+    return shown, cursors, {host: why for host, _, why in found if why} | silent
 
 
 def _command(service: Service, *options: str) -> Sequence[str]:

@@ -16,8 +16,8 @@ def concerned(fleet: Fleet, host: str) -> str:
     """What the fleet has on a host, in words. Raises FleetError if there is no such host."""
     if host not in fleet.hosts:
         raise FleetError(
-            f"{fleet.inventory}: no host {host!r}; {nearest(host, fleet.hosts)}. One that was taken out before it was "
-            "empty has to come back for it"
+            f"{fleet.inventory}: no host {host!r} (one that was taken out before it was empty has to come back for "
+            f"it); {nearest(host, fleet.hosts)}"
         )
     names = [service.name for service in fleet.services_of(host)]
     builds = ["what builds all services"] if host == fleet.builder else []
@@ -39,12 +39,15 @@ def retire(fleet: Fleet, host: str, say: Callable[[str], None]) -> None:
             )
         for actions in (run.start(rolled=True), run.retire(), run.finish()):
             by_ssh.follow(run, actions, say)
-    except (HostError, remote.RemoteError) as error:
+    except (HostError, remote.RemoteError, KeyboardInterrupt) as error:
         with suppress(remote.RemoteError):
             by_ssh.ask(run, locking.release(run.holder))
+        _tell(run, say)
+        if isinstance(error, KeyboardInterrupt):
+            say(f"{host}: interrupted, and perhaps half-way; run it again")
+            raise
         raise FleetError(f"{host}: {fleet.masked(str(error).removeprefix(f'{host}: '))}") from None
-    for line in run.done:
-        say(f"{host}: {line}")
+    _tell(run, say)
     keys = fleet.state / "curve" / host
     try:
         shutil.rmtree(keys)
@@ -52,3 +55,8 @@ def retire(fleet: Fleet, host: str, say: Callable[[str], None]) -> None:
         pass  # it never had any
     except OSError as error:
         raise FleetError(f"{keys}: cannot be forgotten ({error}); remove it") from None
+
+
+def _tell(run: HostRun, say: Callable[[str], None]) -> None:
+    for line in run.done:
+        say(f"{run.host}: {line}")

@@ -116,9 +116,7 @@ def others_firewalls(lab: Lab) -> Iterator[None]:
 
 @pytest.mark.usefixtures("others_firewalls")
 def test_others_firewalls_are_named_wherever_success_would_be_claimed(lab: Lab) -> None:
-    said = (
-        "there drops what it does not allow itself: allow it tcp 5555 (quotes.orders), 5556 (quotes.ticks); "
-    )
+    said = "there drops what it does not allow itself, and has to allow tcp 5555 (quotes.orders), 5556 (quotes.ticks): "
     words = [f"broker1: ufw {said}", f"broker2: firewalld {said}"]
     looks = [lab.run("zmqfleet", "drift"), *(lab.engine(one).must_succeed() for one in ENGINES)]
     for look in looks:

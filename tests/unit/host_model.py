@@ -96,7 +96,7 @@ class ModelHost:
     paths: dict[str, Node] = field(default_factory=lambda: {p: Node("directory") for p in _SYSTEM})
     done: set[tuple[str, ...]] = field(default_factory=set)  # tools whose traces are of no interest
     table: str = ""
-    filters: set[str] = field(default_factory=set)  # others' firewalls
+    filters: set[tuple[str, str]] = field(default_factory=set)  # others' firewalls
     enabled: set[str] = field(default_factory=set)
     loaded: dict[str, bytes] = field(default_factory=dict)  # unit files as systemd has read them
     processes: dict[str, Process] = field(default_factory=dict)

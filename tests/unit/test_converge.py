@@ -26,7 +26,6 @@ from zmqfleet.converge import (
     Put,
     Say,
     batch,
-    nothing_to_do,
     with_work,
 )
 from zmqfleet.fleet import Fleet, FleetError, load
@@ -104,13 +103,14 @@ def test_nothing_is_placed_before_lock_others_look_and_manifest(fleet: Fleet, mo
         "lock",
         "wait for others",
         "read",
+        "sh",
         "install",
         "put /etc/zmqfleet/manifest",
         "sh",
-        "installs python3-zmq",
     ]
-    assert words(done[8]) == "install 1"
-    sweep, packages = done[5], done[7]
+    assert done[3] == Execute(MAKE_UPLOADS, as_root=False)
+    assert [words(one) for one in done[7:10]] == ["installs python3-zmq", "sh", "install 1"]
+    sweep, packages = done[6], done[8]
     assert isinstance(packages, Execute)
     assert "dpkg --force-confdef --force-confold --configure -a" in packages.command[2]
     assert isinstance(sweep, Execute)
@@ -144,6 +144,24 @@ def test_a_whole_run_calls_the_package_manager_once(
     ]
     assert len(found) == calls
     assert {"libczmq-dev", "golang-1.19-go", "python3-zmq"} <= host.packages
+
+
+def test_a_host_is_read_once_for_a_phase_whatever_its_capabilities(
+    fleet: Fleet, modelled: Modelled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hosts = modelled(fleet, {})
+    reads: list[str] = []
+
+    def parse(lines: list[str]) -> Any:
+        reads.append(lines[0])
+        return hosts[lines[0]].actual(fleet)
+
+    monkeypatch.setattr(converge, "parse", parse)
+    engine = Engine(dict(hosts))
+    engine.run(fleet)
+    assert engine.errors == {}
+    # at first, under the lock, and after what was placed to install, to configure, and to start
+    assert reads.count("broker1") == 5
 
 
 def test_a_lock_is_renewed_in_each_step(fleet: Fleet, modelled: Modelled) -> None:
@@ -489,21 +507,18 @@ def test_who_else_drops_what_comes_in_is_said_where_peers_are_to_get_through(
     fleet: Fleet, modelled: Modelled
 ) -> None:
     hosts = dict(modelled(fleet, {}))
-    hosts["broker1"].filters = {"ufw", "firewalld"}
-    hosts["gateway1"].filters = {"ufw"}  # a client, whom nobody has to reach
+    hosts["broker1"].filters = {("ip", "ufw"), ("ip6", "ufw"), ("inet", "firewalld"), ("ip6", "table mine")}
+    hosts["gateway1"].filters = {("ip", "ufw")}  # a client, whom nobody has to reach
     engine = Engine(hosts)
-    engine.run(fleet)
-    barred = (
-        "broker1: firewalld and ufw there drops what it does not allow itself: allow it tcp 5555 (quotes.orders), "
-        "5556 (quotes.ticks); zmqfleet probe tells whether peers get through"
-    )
-    assert engine.warnings == [barred]
-    engine.warnings.clear()
     runs = engine.run(fleet)
-    assert engine.warnings == [], "nothing was done"
-    assert nothing_to_do(runs.values()) == f"Nothing to do: 5 hosts are as declared; {barred}"
-    hosts["broker1"].filters.clear()
-    assert nothing_to_do(engine.run(fleet).values()) == "Nothing to do: 5 hosts are as declared"
+    lines = [
+        f"{whose} there drops what it does not allow itself, and has to allow tcp 5555 (quotes.orders), "
+        "5556 (quotes.ticks): zmqfleet probe tells whether peers get through"
+        for whose in ("firewalld", "ufw")
+    ]
+    assert engine.warnings == [f"broker1: {line}" for line in lines]
+    # engines ask for it where a host has nothing to do
+    assert (runs["broker1"].plan.barred, runs["gateway1"].plan.barred) == (lines, [])
 
 
 def test_an_entry_of_a_kind_that_nobody_knows_is_let_be(fleet: Fleet, modelled: Modelled) -> None:

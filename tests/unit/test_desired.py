@@ -531,8 +531,8 @@ def test_a_key_that_nobody_has_seen_leaves_what_is_there(new: Converged) -> None
     assert isinstance(file, File)
     assert isinstance(file.content, Pending)
     why = (
-        "needs the public key of quotes on broker1, quotes on broker2, which no run has seen yet: converge that "
-        "host too"
+        "needs the public key of quotes on broker1, quotes on broker2, which no run has seen yet: it comes once that "
+        "host is converged"
     )
     assert f"file {path}: {why}" in plan.forecast
     plan.actual.paths[path] = entry("regular file", "644")
@@ -570,7 +570,8 @@ def test_a_client_that_was_never_seen_keeps_nobody_else_waiting(converged: Conve
     forget(converged, "gateway1/quotes-client")
     del converged.hosts["broker1"].paths[key]
     why = (
-        "needs the public key of quotes-client on gateway1, which no run has seen yet: converge that host too"
+        "needs the public key of quotes-client on gateway1, which no run has seen yet: it comes once that host is "
+        "converged"
     )
     assert f"file {key}: {why}" in converged.plan("broker1").forecast
     engine = alone(converged, "broker1")
@@ -585,7 +586,7 @@ def test_what_cannot_be_compared_is_said(converged: Converged) -> None:
     assert converged.plan("gateway1").forecast == []
     said = (
         "not compared: file /etc/zmqfleet/quotes-client/endpoints.json: needs the public key of quotes on broker1, "
-        "which no run has seen yet: converge that host too"
+        "which no run has seen yet: it comes once that host is converged"
     )
     assert converged.plan("gateway1").undecided == [said]
 

@@ -101,12 +101,14 @@ def test_what_is_no_longer_declared_differs(project: Project, hosts: dict[str, M
 def test_who_else_drops_what_comes_in_is_said_and_is_no_drift(
     project: Project, hosts: dict[str, ModelHost]
 ) -> None:
-    hosts["broker2"].filters = {"firewalld"}
+    hosts["broker2"].filters = {("inet", "firewalld")}
     run = CliRunner().invoke(main, ["drift", *project.arguments])
     warning, summary = run.output.splitlines()
     assert (run.exit_code, summary) == (0, "5 hosts: 5 as declared, 0 not")
+    as_json = CliRunner().invoke(main, ["drift", "--json", *project.arguments])
+    assert json.loads(as_json.stdout)["warnings"] == [warning]
     assert warning.startswith(
-        "broker2: firewalld there drops what it does not allow itself: allow it tcp 5555"
+        "broker2: firewalld there drops what it does not allow itself, and has to allow tcp 5555"
     )
 
 

@@ -20,11 +20,14 @@ class Ssh:
         self.fleet, self.hosts = fleet, hosts
         self.commands: list[str] = []
         self.refused, self.status, self.why = "", 1, "no such luck"
+        self.interrupts = False  # Ctrl-C in place of a refusal
 
     def run(self, host: Host, *command: str, seconds: float) -> remote.Answer:
         """Runs `sh -c` there."""
         (text,) = shlex.split(command[-1])
         if self.refused and self.refused in text:
+            if self.interrupts:
+                raise KeyboardInterrupt
             return remote.Answer(self.status, "", self.why)
         self.commands.append(text)
         words = shlex.split(text) if text.startswith("env ") else []
@@ -87,6 +90,17 @@ def test_what_fails_is_said_and_the_keys_stay(ssh: Ssh, refused: str, status: in
     ssh.refused = ""
     retire(ssh.fleet, "broker1", lambda _: None)
     assert ssh.hosts["broker1"].processes == {}
+
+
+def test_who_interrupts_is_told_what_was_done_and_keeps_nobody_out(ssh: Ssh) -> None:
+    ssh.refused, ssh.interrupts = "-- /etc/zmqfleet/quotes/environment", True
+    said: list[str] = []
+    with pytest.raises(KeyboardInterrupt):
+        retire(ssh.fleet, "broker1", said.append)
+    assert said[0] == "broker1: unit quotes.service: no longer declared"
+    assert said[-1] == "broker1: interrupted, and perhaps half-way; run it again"
+    assert locking.PATH in ssh.commands[-1]
+    assert "rm -f" in ssh.commands[-1], "others may try"
 
 
 def test_no_secret_is_quoted(project: Project, ssh: Ssh) -> None:

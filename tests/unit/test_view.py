@@ -64,7 +64,7 @@ def test_what_cannot_be_known_yet_is_said(project: Project) -> None:
         "owner": "root",
         "group": "root",
         "pending": "needs the public key of quotes on broker1, quotes on broker2, which no run has seen yet: "
-        "converge that host too",
+        "it comes once that host is converged",
     }
     built = {file["path"]: file for file in view_of(found, "builder1")["files"]}
     assert [file["made"] for file in built.values() if "made" in file] == ["on the host"] * 2

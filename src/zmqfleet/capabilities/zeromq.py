@@ -7,7 +7,9 @@ from zmqfleet.fleet.model import Fleet
 from zmqfleet.resources import Package, Rule, Step
 
 # a service against a libzmq without CURVE would talk in the clear
-_HAS_CURVE = """python3 -c 'import ctypes, sys; sys.exit(not ctypes.CDLL("libzmq.so.5").zmq_has(b"curve"))'"""
+_HAS_CURVE = (
+    """python3 -I -S -c 'import ctypes, sys; sys.exit(not ctypes.CDLL("libzmq.so.5").zmq_has(b"curve"))'"""
+)
 _NO_CURVE = (
     "libzmq.so.5 as the linker finds it is missing or has no CURVE (zmq_has); remove a self-built libzmq, or build it "
     "with --with-libsodium"

@@ -116,7 +116,8 @@ def _clients(fleet: Fleet, host: str, service: Service) -> tuple[Directory | Fil
 def _unknown(whose: Sequence[Identity], blocks: bool = True) -> Pending:
     names = ", ".join(sorted({f"{one.name} on {one.host}" for one in whose}))
     return Pending(
-        f"needs the public key of {names}, which no run has seen yet: converge that host too", blocks
+        f"needs the public key of {names}, which no run has seen yet: it comes once that host is converged",
+        blocks,
     )
 
 

@@ -27,6 +27,16 @@ class Rule(Resource):
         # an endpoint that moves to another port is another rule
         object.__setattr__(self, "name", f"{self.endpoint} {self.port}")
 
+    @property
+    def families(self) -> set[str]:
+        """nftables' families of tables that its peers' packets pass."""
+        versions = {ipaddress.ip_address(peer).version for peer in self.peers}
+        return (
+            {"inet" for _ in versions}
+            | {"ip" for one in versions if one == 4}
+            | {"ip6" for one in versions if one == 6}
+        )
+
     def differs(self, actual: Actual) -> str:
         return ""
 

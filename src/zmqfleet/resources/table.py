@@ -1,7 +1,6 @@
 """Tables of nftables."""
 
 import hashlib
-import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,18 +8,38 @@ from typing import ClassVar
 
 from zmqfleet.resources.base import Actual, Resource
 
-_WHOSE = re.compile(r"ufw|firewalld|table [a-z0-9]{1,8} [\w./\\-]{1,256}", re.ASCII)
-# base chains of others for what comes in that end in a drop, by policy or by a rule without a condition; what is in
-# "drops|" lines is whose they are
-_FILTERS = r"""
-$1 == "table" { table = $2 " " $3; next }
-$1 == "chain" { chain = $2; comes_in = 0; next }
-/hook (ingress|prerouting|input)/ { comes_in = 1; who = "table " table; if (table ~ / firewalld$/) who = "firewalld" }
-comes_in && /jump ufw6?-/ { who = "ufw" }
-comes_in && /policy drop|^[ \t]*(counter )?(drop|reject( with .*)?)$/ { drops[table " " chain] = 1 }
-comes_in { whose[table " " chain] = who }
-END { for (one in drops) print "drops|" whose[one] }
+# Others' tables in which what comes in passes a filter. Of all that is loaded, chains alone are listed for that: those
+# of containers' networks may have tens of thousands of rules.
+_FILTERING = r"""
+$1 == "table" { table = $2 " " $3 }
+/^\t\ttype filter hook (input|prerouting) / && table ~ /^(ip|ip6|inet) / && !index(ours, ";" table ";") { print table }
 """
+# Whether such a table drops what nobody has allowed: by policy, or by a rule that is for all that is left, in a chain
+# to which all is sent. Rules for some packets, such as those of one peer, are no such thing.
+_DROPS = r"""
+BEGIN {
+  some = "[sd]addr|[sd]port|@|flags|icmp|udp|limit|mark|fib|invalid|established|\"lo\"|map|match|pkttype|type"
+}
+/^\tflags .*dormant/ { asleep = 1 }
+/^\t}/ { chain = "" }
+$1 == "chain" { chain = $2; if (chain ~ /^ufw6?-/) who = "ufw"; next }
+chain == "" { next }
+/^\t\ttype filter hook (input|prerouting) / { todo[++count] = chain; if (/ policy drop;/) drops[chain] = 1; next }
+{
+  gsub(/(comment|prefix) "([^"\\]|\\.)*"/, ""); gsub(/iif(name)? != "lo"/, ""); sub(/[ \t]+$/, "")
+  if (match($0, /[ \t](drop|reject|reject with .*)$/)) { if (substr($0, 1, RSTART) !~ some) drops[chain] = 1 }
+  else if (match($0, /[ \t](jump|goto) [^ ]+$/) && substr($0, 1, RSTART) !~ some) leads[chain] = leads[chain] " " $NF
+}
+END {
+  for (i = 1; i <= count && !asleep; i++) {
+    if (todo[i] in drops) { print "drops|" family "|" (who ? who : name == "firewalld" ? name : "table " name); exit }
+    if (seen[todo[i]]++) continue
+    n = split(leads[todo[i]], others, " ")
+    for (j = 1; j <= n; j++) todo[++count] = others[j]
+  }
+}
+"""
+_LONGEST = 80  # characters of a name
 _REMOVE = "nft list table $0 >/dev/null 2>&1 || exit 0; nft delete table $0"
 
 
@@ -59,9 +78,13 @@ class Table(Resource):
     @classmethod
     def read(cls, items: Sequence["Table"]) -> str:
         # nft breaks long sets into lines, so blanks do not count
-        ours = " ".join(f"-e {shlex.quote(one.name)}" for one in items)
-        drops = f"awk {shlex.quote(_FILTERS)} | grep -vwF {ours} | sort -u"
-        return f"nft --stateless --terse list ruleset 2>/dev/null | {drops}; " + "; ".join(
+        ours = shlex.quote("".join(f";{one.name}" for one in items) + ";")
+        tables = (
+            f"timeout 10 nft list chains 2>/dev/null | awk -v ours={ours} {shlex.quote(_FILTERING)} | sort -u"
+        )
+        listed = 'timeout 10 nft --stateless --terse list table "$family" "$name" 2>/dev/null'
+        drops = f'awk -v family="$family" -v name="$name" {shlex.quote(_DROPS)}'
+        return f"{tables} | while read -r family name; do {listed} | {drops}; done; " + "; ".join(
             f"if found=$(nft --stateless list table {one.name} 2>/dev/null); then printf '%s|%s\\n' "
             f'"$(printf %s "$found" | tr -d \' \\t\\n\' | sha256sum | cut -c-64)" {shlex.quote(one.name)}; fi'
             for one in items
@@ -71,8 +94,7 @@ class Table(Resource):
     def parse(cls, line: str, actual: Actual) -> None:
         digest, name = line.split("|", 1)
         if digest == "drops":
-            if not _WHOSE.fullmatch(name):
-                raise ValueError("no firewall")
-            actual.filters.add(name)
+            family, whose = name.split("|", 1)
+            actual.filters.add((family, whose[:_LONGEST]))
         else:
             actual.tables[name] = digest
