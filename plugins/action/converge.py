@@ -59,6 +59,11 @@ from zmqfleet.text import printable  # noqa: E402
 _ASK_SECONDS = 120
 _MARK = "zmqfleet-file"
 _MEMORY = 512 * 1024 * 1024  # bytes
+# Ansible's own module for packages is a program in it
+_BRING_PYTHON = (
+    "command -v python3 >/dev/null || { export DEBIAN_FRONTEND=noninteractive; set -- -o DPkg::Lock::Timeout=300; "
+    'apt-get "$@" update && apt-get "$@" install --yes --no-install-recommends python3 python3-apt; }'
+)
 _APT = {"install_recommends": False, "update_cache": True, "cache_valid_time": 86400, "lock_timeout": 300}
 
 
@@ -186,6 +191,7 @@ class ActionModule(ActionBase):
             case Execute(command, as_root):
                 self._must(command, as_root)
             case Install(packages):
+                self._must(("sh", "-c", _BRING_PYTHON))
                 arguments = {"name": list(packages), **_APT}
                 done = self._execute_module("ansible.builtin.apt", module_args=arguments, task_vars=variables)
                 if done.get("failed"):

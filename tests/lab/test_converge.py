@@ -223,6 +223,15 @@ def test_a_process_of_other_bytes_is_restarted_with_the_declared(lab: Lab, engin
 
 
 @both_engines
+def test_a_host_without_python_is_brought_it(lab: Lab, engine: str) -> None:
+    lab.sh("stranger1", "apt-get purge -qq -y python3-minimal && ! command -v python3")
+    assert ("stranger1", "package python3-zmq: missing") in lab.drift()
+    lab.converge(engine)
+    assert lab.drift() == set()
+    assert lab.probe()[0] == 0
+
+
+@both_engines
 def test_what_is_odd_on_a_host_is_mended_in_one_run(lab: Lab, engine: str) -> None:
     """A user in others' groups, a link to a directory where a file was, packages of which the host died."""
     environment, elsewhere = "/etc/zmqfleet/quotes/environment", "/srv/elsewhere"

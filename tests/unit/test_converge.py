@@ -489,8 +489,8 @@ def test_what_may_take_minutes_is_said_before_it_begins(fleet: Fleet, modelled: 
     said = [re.sub("[0-9a-f]{16}", "ID", line) for line in engine.said if line.startswith("builder1: ")]
     assert said == [
         (
-            "builder1: installs libzmq5, libczmq4, libsodium23, libzmq3-dev, libczmq-dev, libsodium-dev, pkg-config, "
-            "gcc, libc6-dev, golang-1.19-go, python3-zmq, nftables"
+            "builder1: installs python3, libzmq5, libczmq4, libsodium23, libzmq3-dev, libczmq-dev, libsodium-dev, "
+            "pkg-config, gcc, libc6-dev, golang-1.19-go, python3-zmq, nftables"
         ),
         "builder1: Go toolchain 1.25.4",
         "builder1: build of quotes ID",

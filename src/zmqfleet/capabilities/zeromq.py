@@ -21,7 +21,7 @@ def parts(fleet: Fleet, host: str, leaving: Sequence[Rule]) -> Iterator[Part]:
     if not (fleet.services_of(host) or fleet.builds(host) or not fleet.services):
         return
     variables = fleet.hosts[host].variables
-    names = list(variables["zeromq_packages"])
+    names = ["python3", *variables["zeromq_packages"]]  # the check's, and scripts'
     if fleet.builds(host) or not fleet.services:
         names += variables["zeromq_build_packages"]
     check = Step("libzmq has CURVE", _HAS_CURVE, after=tuple(names), cause=_NO_CURVE)
