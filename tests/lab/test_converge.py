@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
-from labs import ENGINES, ROOT, Lab, playbook, project, run, variables
+from labs import ENGINES, ROOT, Lab, command, playbook, project, run, variables
 
 both_engines = pytest.mark.parametrize("engine", ENGINES)
 
@@ -223,6 +223,15 @@ def test_a_process_of_other_bytes_is_restarted_with_the_declared(lab: Lab, engin
 
 
 @both_engines
+def test_a_controller_needs_no_root(lab: Lab, engine: str) -> None:
+    lab.sh("broker1", "chmod 600 /etc/zmqfleet/quotes/endpoints.json")
+    # files stay root's there, as whom it runs is a user without any right
+    somebody = ("unshare", "--user", "--map-user=1", "--map-group=1")
+    lab.run(*somebody, *command(engine, lab.inventory)).must_succeed()
+    assert lab.drift() == set()
+
+
+@both_engines
 def test_a_host_without_python_is_brought_it(lab: Lab, engine: str) -> None:
     lab.sh("stranger1", "apt-get purge -qq -y python3-minimal && ! command -v python3")
     assert ("stranger1", "package python3-zmq: missing") in lab.drift()
@@ -326,12 +335,12 @@ def test_a_host_whose_key_nobody_knows_is_not_spoken_to(lab: Lab, tmp_path: Path
 
 def test_who_is_not_root_there_is_told_so_by_all(lab: Lab, tmp_path: Path) -> None:
     about = reached_otherwise(lab, tmp_path, "ansible_become", "false")
-    for command in (
+    for look in (
         ("zmqfleet", "drift"),
         ("pyinfra", "--dry", "inventory", "deploy.py"),
         ("ansible-playbook", "--check", "site.yml"),
     ):
-        done = run(*command, **about)
+        done = run(*look, **about)
         assert done.status != 0
         assert "admin is not root there: set ansible_become" in done.output
         assert "missing" not in done.output
