@@ -60,8 +60,8 @@ class Key(Resource):
     def read(cls, items: Sequence["Key"]) -> str:
         # a pair whose secret others may read, or whose public key they may write, does not count as one
         pairs = "; ".join(
-            f'if [ "$(stat -c %a:%U:%G {shlex.quote(one.secret_file)})" = 400:root:root ] && '
-            f'[ "$(stat -c %a:%U:%G {shlex.quote(one.public_file)})" = 644:root:root ]; then '
+            f'if [ "$(stat -c %a:%U:%G {shlex.join((one.secret_file, one.public_file))})" = '
+            '"400:root:root\n644:root:root" ]; then '
             f"sed -n {shlex.quote(_PUBLIC.format(one.name))} {shlex.quote(one.public_file)}; fi"
             for one in items
         )

@@ -10,7 +10,11 @@ from typing import Any, ClassVar
 from zmqfleet.resources.base import Actual, Resource
 
 _LISTENER = r's/^\S* *\S* *\S* *\S*:\([0-9]*\) .*(("\([^"]*\)",pid=\([0-9]*\),.*/\1 \3 \2/p'
-_UNIT = r"s|^0::.*/\([^/]*\.service\).*|\1|p"
+# the unit of a process, by the shell alone: many listen on some hosts
+_UNIT = (
+    "unit=; while read -r line; do case $line in 0::*.service*) unit=${line%.service*}.service; unit=${unit##*/};; "
+    'esac; done 2>/dev/null <"/proc/$pid/cgroup"'
+)
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ class Rule(Resource):
         # what listens, also on ports that are no longer declared: its unit, else the program's name
         return (
             f"ss -Hltnp 2>/dev/null | sed -n {shlex.quote(_LISTENER)} | while read -r port pid name; do "
-            f'echo "$port|$(sed -n {shlex.quote(_UNIT)} "/proc/$pid/cgroup" 2>/dev/null)|$name"; done'
+            f'{_UNIT}; echo "$port|$unit|$name"; done'
         )
 
     @classmethod

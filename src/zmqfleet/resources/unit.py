@@ -99,9 +99,9 @@ class Unit(Resource):
             f"{stat([one.unproven for one in items if one.unproven])}; "
             f"(systemctl show --timestamp=us+utc -p {_PROPERTIES} {names} 2>/dev/null; echo) | "
             'while IFS= read -r line; do printf "%s\\n" "$line"; case $line in '
-            'MainPID=[1-9]*) process=/proc/${line#MainPID=}; echo "exe=$(readlink "$process/exe")"; '
-            "uid=$(sed -n 's/^Uid:[[:space:]]*\\([0-9]*\\).*/\\1/p' \"$process/status\"); "
-            'echo "user=$(getent passwd "$uid" | cut -d: -f1)";; '
+            'MainPID=[1-9]*) process=/proc/${line#MainPID=}; uid=; echo "exe=$(readlink "$process/exe")"; '
+            'while read -r key uid _ && [ "$key" != Uid: ]; do :; done 2>/dev/null <"$process/status"; '
+            'user=$(getent passwd "$uid"); echo "user=${user%%:*}";; '
             # those of system.control are properties, which hold as soon as they are set
             'DropInPaths=*) for one in "/etc/systemd/system/$id.d" ${line#DropInPaths=}; do '
             'case $one in */system.control/*) ;; *) [ ! -e "$one" ] || stat -c dropin=%.9Z "$one" ;; esac; done;; '
