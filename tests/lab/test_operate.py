@@ -28,7 +28,7 @@ def rows(lab: Lab, *hosts: str) -> tuple[int, dict[tuple[str, str], dict[str, ob
 
 def test_status_tells_how_each_service_is_on_each_host(lab: Lab) -> None:
     status, found = rows(lab)
-    assert status == 0
+    assert status == 0, found
     assert set(found) == {("quotes", "broker1"), ("quotes", "broker2"), ("quotes-client", "gateway1")}
     row = found["quotes", "broker1"]
     declared = release(lab.fleet, lab.fleet.services["quotes"]).id
@@ -93,7 +93,14 @@ def test_restart_takes_one_host_after_the_other(lab: Lab) -> None:
     before = invocations(lab)
     client = lab.sh("gateway1", "systemctl show -P InvocationID quotes-client")
     done = lab.run("zmqfleet", "restart", "quotes").must_succeed()
-    assert done.stdout.splitlines() == [f"{host}: unit quotes.service: started anew" for host in BROKERS]
+    assert done.stdout.splitlines() == [
+        line
+        for host in BROKERS
+        for line in (
+            f"{host}: starts quotes.service, and waits until it runs",
+            f"{host}: unit quotes.service: started anew",
+        )
+    ]
     after = invocations(lab)
     assert all(before[host] != after[host] for host in BROKERS)
     assert lab.sh("gateway1", "systemctl show -P InvocationID quotes-client") == client
@@ -167,6 +174,7 @@ def test_a_release_goes_back_and_comes_again(lab: Lab, changed: Lab) -> None:
         line
         for host in BROKERS
         for line in (
+            f"{host}: starts quotes.service, and waits until it runs",
             f"{host}: link /opt/zmqfleet/quotes/current: releases/{old}",
             f"{host}: unit quotes.service: started anew",
         )
@@ -191,6 +199,7 @@ def test_a_release_goes_back_and_comes_again(lab: Lab, changed: Lab) -> None:
     done = changed.run("zmqfleet", "rollback", "quotes", old).must_succeed()
     assert done.stdout.splitlines() == [
         f"broker2: runs {old} already",
+        "broker1: starts quotes.service, and waits until it runs",
         f"broker1: link /opt/zmqfleet/quotes/current: releases/{old}",
         "broker1: unit quotes.service: started anew",
     ]
