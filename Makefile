@@ -1,7 +1,7 @@
 # The two ways in: `make demo` and `make test`. Both set up what they need on a fresh machine.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lint unit thorough twins lab-tests adoption hostile ways packages molecule on-hosts test bench clean constraints lab-down
+.PHONY: help setup demo lint unit thorough twins lab-tests adoption hostile ways kernels packages molecule on-hosts test bench clean constraints lab-down
 
 # Tools are started by name, also by each other; a Debian user's own PATH lacks the directories of iptables and nft.
 export PATH := $(CURDIR)/.venv/bin:$(PATH):/usr/sbin:/sbin
@@ -59,6 +59,9 @@ hostile: setup  ## hosts, builders and networks that lie, stall and break in, on
 ways: setup  ## the ways in which the engines may be used: a part of a run, a few hosts at a time, playbooks of one's own
 	@$(call as_root,pytest -p no:cacheprovider tests/ways)
 
+kernels: setup  ## virtual machines whose kernels enforce AppArmor and SELinux
+	@$(call as_root,pytest -p no:cacheprovider tests/kernels)
+
 packages: setup  ## wheel and collection as users get them, each alone, on a lab
 	@$(call as_root,pytest -p no:cacheprovider tests/packages)
 
@@ -70,7 +73,7 @@ $(SCENARIOS): molecule-%: setup
 
 # each has labs of its own, and waits for its hosts more than it computes
 on-hosts: setup
-	@$(MAKE) --no-print-directory $(LANES) twins lab-tests adoption hostile ways packages thorough $(or $(SCENARIOS),$(error molecule/ has no scenario))
+	@$(MAKE) --no-print-directory $(LANES) twins lab-tests adoption hostile ways kernels packages thorough $(or $(SCENARIOS),$(error molecule/ has no scenario))
 
 test: lint unit on-hosts  ## all checks; about an hour
 	@echo 'make test: all passed'

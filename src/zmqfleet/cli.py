@@ -380,11 +380,17 @@ def _guard(action: Callable[[], Any]) -> Any:
 @lab_group.command("up", epilog="Example: zmqfleet lab up --hosts 3")
 @click.option("--hosts", default=5, show_default=True, type=click.IntRange(1, 200), help="How many hosts.")
 @click.option("--release", default="debian12,debian13", show_default=True, help="Releases, mixed in turn.")
+@click.option(
+    "--vm",
+    "kernel",
+    type=click.Choice(lab.KERNELS),
+    help="Make those that run services virtual machines, whose kernel enforces this.",
+)
 @_NAME
 @_PROJECT
-def lab_up(hosts: int, release: str, name: str, project: Path | None) -> None:
+def lab_up(hosts: int, release: str, kernel: str | None, name: str, project: Path | None) -> None:
     """Make the lab, or what is missing of it, and write its inventory."""
-    _guard(lambda: lab.up(_project(project), name, hosts, release.split(","), _say))
+    _guard(lambda: lab.up(_project(project), name, hosts, release.split(","), _say, kernel or ""))
 
 
 @lab_group.command("status", epilog="Example: zmqfleet lab status")

@@ -190,15 +190,16 @@ class Lab:
         try:
             yield
         finally:
-            run("zmqfleet", "lab", "up", "--name", self.name).must_succeed()
+            options = ("--name", self.name, "--hosts", str(len(self.fleet.hosts)))
+            run("zmqfleet", "lab", "up", *options).must_succeed()
 
 
 @contextmanager
-def blank(name: str, hosts: int) -> Iterator[Lab]:
-    """A lab of blank hosts that goes at the end; progress goes to the terminal."""
+def blank(name: str, hosts: int, *more: str) -> Iterator[Lab]:
+    """A lab of blank hosts, made with these options, that goes at the end; progress goes to the terminal."""
     options = ["--name", name]
     try:
-        up = ["zmqfleet", "lab", "up", *options, "--hosts", str(hosts)]
+        up = ["zmqfleet", "lab", "up", *options, "--hosts", str(hosts), *more]
         subprocess.run(up, cwd=ROOT, check=True, stdout=sys.stderr)
         yield Lab(name)
     finally:
@@ -206,9 +207,9 @@ def blank(name: str, hosts: int) -> Iterator[Lab]:
 
 
 @contextmanager
-def provisioned(name: str, engine: str, hosts: int) -> Iterator[Lab]:
+def provisioned(name: str, engine: str, hosts: int, *more: str) -> Iterator[Lab]:
     """A lab, provisioned by an engine from blank."""
-    with blank(name, hosts) as lab:
+    with blank(name, hosts, *more) as lab:
         yield replace(lab, first=lab.engine(engine).must_succeed())
 
 

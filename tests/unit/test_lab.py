@@ -1,11 +1,12 @@
 """What a lab would be, without making one."""
 
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
-from zmqfleet.lab import LabError, down, image, up
+from zmqfleet.lab import LabError, down, image, podman, up, vm
 from zmqfleet.lab.inventory import LabHost, Paths, host_names, inventory_text, plan, ssh_config_text
 
 
@@ -57,6 +58,18 @@ def test_inventory_names_every_group_and_how_to_log_in() -> None:
         "ansible_python_interpreter": "/usr/bin/python3",
         "ansible_ssh_private_key_file": "/a project/.zmqfleet/lab/lab/key",
         "ansible_ssh_common_args": "-F '/a project/.zmqfleet/lab/lab/ssh_config'",
+    }
+
+
+def test_those_that_run_services_have_a_kernel_of_their_own() -> None:
+    hosts = plan(6, ["debian12", "debian13"], "10.89.7.0/24", "selinux")
+    assert {host.name: host.system for host in hosts} == {
+        "builder1": "debian12",
+        "broker1": "debian13-selinux",
+        "gateway1": "debian12-selinux",
+        "stranger1": "debian13",
+        "broker2": "debian12-selinux",
+        "gateway2": "debian13-selinux",
     }
 
 
@@ -125,5 +138,17 @@ def test_a_teams_own_variables_for_a_lab_do_not_hinder_it(tmp_path: Path) -> Non
 def test_a_changed_recipe_is_another_image(monkeypatch: pytest.MonkeyPatch) -> None:
     before = image.tag("debian12")
     assert before != image.tag("debian13")
+    guests = {kernel: image.tag("debian12", kernel) for kernel in vm.KERNELS}
+    assert len({before, *guests.values()}) == 3
+    monkeypatch.setattr(vm, "INIT", "#!/bin/sh\n")
+    assert all(image.tag("debian12", kernel) != guests[kernel] for kernel in guests)
+    assert image.tag("debian12") == before
     monkeypatch.setattr(image, "_CACHED", "libzmq5")
     assert image.tag("debian12") != before
+
+
+def test_a_console_may_print_anything(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    console = tmp_path / "console"
+    console.write_text("printf '\\246'\n")
+    monkeypatch.setattr(sys.modules["zmqfleet.lab.podman"], "CGROUP2_ONLY", console)
+    assert podman("logs", "x").stdout == "\ufffd"

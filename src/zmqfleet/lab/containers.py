@@ -3,7 +3,6 @@
 import fcntl
 import json
 import os
-import resource
 import shutil
 import subprocess
 import time
@@ -13,19 +12,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from zmqfleet.lab import image
+from zmqfleet.lab import image, vm
 from zmqfleet.lab.inventory import LabHost, Paths, inventory_text, plan, ssh_config_text
-from zmqfleet.lab.podman import LabError, podman, require_tools
+from zmqfleet.lab.podman import LabError, podman, privileged, require_tools
 
 Say = Callable[[str], None]
 
-_BOOT_SECONDS = 120.0
+_BOOT_SECONDS = 300.0  # virtual machines without KVM, several of them, on a machine that is busy
 _AT_ONCE = 4  # hosts that boot at the same time; more make each one slower
 _INOTIFY_INSTANCES = 1024  # a host's systemd takes 7; the kernel's default of 128 is for all hosts together
 
 
-def up(project: Path, name: str, hosts: int, releases: list[str], say: Say) -> None:
-    """Bring up the first `hosts` lab hosts; what is there already stays as it is.
+def up(project: Path, name: str, hosts: int, releases: list[str], say: Say, kernel: str = "") -> None:
+    """Bring up the first `hosts` lab hosts; what is there already stays as it is. With a kernel, one of vm.KERNELS,
+    those that run services are virtual machines which have it.
 
     Writes the inventory `name` of `project`. Raises LabError.
     """
@@ -34,21 +34,21 @@ def up(project: Path, name: str, hosts: int, releases: list[str], say: Say) -> N
     require_tools()
     paths.check_own()
     with _locked(paths):
-        wanted = plan(hosts, releases, _network(paths))
+        wanted = plan(hosts, releases, _network(paths), kernel)
         existing = _containers(paths)
         for host in wanted:
             found = existing.get(host.name)
-            if found and found[0].release != host.release:
+            if found and found[0].system != host.system:
                 say(
-                    f"{host.name}: stays on {found[0].release} (`zmqfleet lab down` and `up` make it {host.release})"
+                    f"{host.name}: stays on {found[0].system} (`zmqfleet lab down` and `up` make it {host.system})"
                 )
         missing = [host for host in wanted if host.name not in existing]
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            needed = sorted({host.release for host in missing})
+            needed = sorted({(host.release, host.kernel) for host in missing})
             images = dict(
                 zip(
                     needed,
-                    pool.map(lambda release: image.ensure(release, say), needed),
+                    pool.map(lambda one: image.ensure(one[0], one[1], say), needed),
                     strict=True,
                 )
             )
@@ -61,7 +61,7 @@ def up(project: Path, name: str, hosts: int, releases: list[str], say: Say) -> N
                     paths,
                     host,
                     states.get(host.name),
-                    images.get(host.release, ""),
+                    images.get((host.release, host.kernel), ""),
                     say,
                 ),
                 complete,
@@ -81,7 +81,7 @@ def up(project: Path, name: str, hosts: int, releases: list[str], say: Say) -> N
 
 
 def status(project: Path, name: str) -> list[dict[str, str]]:
-    """Return host, release, address and state of every host; no host means no lab. Raises LabError."""
+    """Return host, release, address, state and kernel of every host; no host means no lab. Raises LabError."""
     require_tools()
     found = sorted(
         _containers(Paths(project, name)).values(),
@@ -93,6 +93,7 @@ def status(project: Path, name: str) -> list[dict[str, str]]:
             "release": host.release,
             "address": host.address,
             "state": state,
+            "vm": host.kernel,
         }
         for host, state in found
     ]
@@ -193,6 +194,7 @@ def _containers(paths: Paths) -> dict[str, tuple[LabHost, str]]:
             labels["zmqfleet.host"],
             labels["zmqfleet.release"],
             labels["zmqfleet.address"],
+            labels.get("zmqfleet.kernel", ""),
         )
         hosts[host.name] = (host, str(container["State"]))
     return hosts
@@ -239,13 +241,6 @@ def _raise_kernel_limits(say: Say) -> None:
             say(f"this machine: {setting.replace('/', '.')} set to {value} until the next boot")
 
 
-def _ulimit(name: str, which: int, most: int) -> str:
-    # Podman's own defaults are above what a machine may grant its root, and then no container starts.
-    hard = resource.getrlimit(which)[1]
-    value = most if hard == resource.RLIM_INFINITY else min(hard, most)
-    return f"--ulimit={name}={value}:{value}"
-
-
 def _bring_up(paths: Paths, host: LabHost, state: str | None, image_name: str, say: Say) -> str:
     """Create or start the host's container, wait for its boot, and return its host key (type and key)."""
     started = time.monotonic()
@@ -256,7 +251,7 @@ def _bring_up(paths: Paths, host: LabHost, state: str | None, image_name: str, s
         podman("start", container, check=True)
     _wait_booted(host, container, new=state is None)
     if state != "running":
-        say(f"{host.name}: {host.release} at {host.address}, booted in {time.monotonic() - started:.0f} s")
+        say(f"{host.name}: {host.system} at {host.address}, booted in {time.monotonic() - started:.0f} s")
     key = podman("exec", container, "cat", "/etc/ssh/ssh_host_ed25519_key.pub", check=True).stdout
     return " ".join(key.split()[:2])
 
@@ -271,20 +266,17 @@ def _run_arguments(paths: Paths, host: LabHost, container: str) -> list[str]:
         f"--label=zmqfleet.host={host.name}",
         f"--label=zmqfleet.release={host.release}",
         f"--label=zmqfleet.address={host.address}",
+        f"--label=zmqfleet.kernel={host.kernel}",
         f"--network={paths.prefix}",
         f"--ip={host.address}",
         # Fixed too: with a new one at an old address, neighbours would look for the old one for half a minute.
         f"--mac-address={_mac(host.address)}",
-        "--systemd=always",
+        f"--systemd={'false' if host.kernel else 'always'}",
         # Units' sandboxes need CAP_SYS_ADMIN (mounts, seccomp, BPF), nftables needs CAP_NET_ADMIN. But crun 1.8
         # raises RLIMIT_MEMLOCK for a container's device filter, which root may not do everywhere: it takes
         # CAP_SYS_RESOURCE. Only a privileged container has no such filter. lab-init (image.py) takes back what
         # a host must not do to the machine, before systemd starts.
-        "--privileged",
-        "--cgroupns=private",
-        "--pids-limit=0",
-        _ulimit("nofile", resource.RLIMIT_NOFILE, 1048576),
-        _ulimit("nproc", resource.RLIMIT_NPROC, 32768),
+        *privileged(),
         # So that `reboot` in a host is one; `podman stop` is what keeps a host down.
         "--restart=on-failure",
         f"--volume={paths.files}/key.pub:/home/admin/.ssh/authorized_keys:ro",
@@ -297,14 +289,8 @@ def _wait_booted(host: LabHost, container: str, new: bool) -> None:
     state = "no answer from systemd"
     while (left := deadline - time.monotonic()) > 0:
         try:
-            answer = podman(
-                "exec",
-                container,
-                "systemctl",
-                "is-system-running",
-                "--wait",
-                timeout=left,
-            )
+            how = vm.BOOTED if host.kernel else ("systemctl", "is-system-running", "--wait")
+            answer = podman("exec", container, *how, timeout=left)
         except subprocess.TimeoutExpired:
             break
         state = answer.stdout.strip() or answer.stderr.strip()
@@ -317,7 +303,7 @@ def _wait_booted(host: LabHost, container: str, new: bool) -> None:
     journal = podman("exec", container, "journalctl", "--boot", "--no-pager", "--lines=20")
     tail = journal.stdout.strip() or podman("logs", "--tail=20", container).stderr.strip()
     raise LabError(
-        f"{host.name}: did not boot within {_BOOT_SECONDS:.0f} s ({state}); "
+        f"{host.name}: did not boot as it should within {_BOOT_SECONDS:.0f} s ({state}); "
         f"the last lines of its journal:\n{tail}"
     )
 

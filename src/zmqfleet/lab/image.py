@@ -1,16 +1,18 @@
-"""The image of a lab host: Debian from its packages, blank but for systemd, Python and sshd."""
+"""The images of lab hosts: Debian from its packages, blank but for systemd, Python and sshd."""
 
 import fcntl
 import hashlib
 import json
+import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 
-from zmqfleet.lab.podman import LabError, podman
+from zmqfleet.lab import vm
+from zmqfleet.lab.podman import LabError, podman, privileged
 
 
 @dataclass(frozen=True)
@@ -74,8 +76,32 @@ def _write(path: str, mode: str, text: str) -> str:
     return f'printf %s {quote(text)} >"$1{path}" && chmod {mode} "$1{path}"'
 
 
-def recipe(release: str) -> list[str]:
-    """Return mmdebstrap's arguments for `release`, up to the suite."""
+def _enabled(unit: str, text: str) -> list[str]:
+    return [
+        _write(f"/etc/systemd/system/{unit}", "0644", text),
+        f'chroot "$1" systemctl --quiet enable {unit}',
+    ]
+
+
+def _contained() -> list[str]:
+    return [
+        _write("/usr/local/sbin/lab-init", "0755", _INIT),
+        *_enabled("lab-boot.service", _BOOT_UNIT),
+    ]
+
+
+def _guest() -> list[str]:
+    return [
+        _write("/etc/fstab", "0644", "/dev/vda / ext4 defaults 0 0\n"),
+        'chroot "$1" systemctl --quiet enable systemd-networkd.service',
+        'chroot "$1" systemctl --quiet disable e2scrub_all.timer e2scrub_reap.service',
+        *_enabled("lab-seed.service", vm.SEED_UNIT),
+        *_enabled("lab-booted.service", vm.BOOTED_UNIT),
+    ]
+
+
+def recipe(release: str, kernel: str = "") -> list[str]:
+    """Return mmdebstrap's arguments for `release`, up to the suite; with a kernel, one of vm.KERNELS, for its disk."""
     download = (
         'APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" apt-get --yes --no-install-recommends --download-only install '
         f"{_CACHED} {RELEASES[release].golang}"
@@ -89,71 +115,125 @@ def recipe(release: str) -> list[str]:
         # Labs need not survive a power cut; dpkg's fsync is most of what installing takes.
         _write("/etc/dpkg/dpkg.cfg.d/lab", "0644", "force-unsafe-io\n"),
         _write("/etc/default/locale", "0644", "LANG=C.UTF-8\n"),
-        _write("/usr/local/sbin/lab-init", "0755", _INIT),
-        _write("/etc/systemd/system/lab-boot.service", "0644", _BOOT_UNIT),
-        'chroot "$1" systemctl --quiet enable lab-boot.service',
+        *(_guest() if kernel else _contained()),
         # They would take dpkg's lock at a random moment of a converge.
         'chroot "$1" systemctl --quiet disable apt-daily.timer apt-daily-upgrade.timer',
         'rm -f "$1"/var/cache/apt/archives/*.deb',
         download,
     ]
+    if kernel:
+        hooks += vm.KERNELS[kernel].hooks
+    packages = f"{_INCLUDE} {vm.GUEST} {vm.KERNELS[kernel].packages}" if kernel else _INCLUDE
+    target = "directory" if kernel else "tar"
+    return [*_arguments(target, packages, hooks, "--skip=cleanup/apt"), RELEASES[release].suite]
+
+
+def _runner() -> list[str]:
+    """The same, for the image in which guests run: the newest release's, for its qemu."""
+    hooks = [_write("/usr/local/sbin/lab-init", "0755", vm.INIT), 'mkdir "$1/vm"']
+    return [*_arguments("tar", vm.RUNNER, hooks), list(RELEASES.values())[-1].suite]
+
+
+def _arguments(target: str, packages: str, hooks: Sequence[str], *more: str) -> list[str]:
     return [
         "--mode=root",
         "--variant=minbase",
-        "--format=tar",
-        f"--include={','.join(_INCLUDE.split())}",
-        "--skip=cleanup/apt",
+        f"--format={target}",
+        f"--include={','.join(packages.split())}",
+        *more,
         '--aptopt=Acquire::Languages "none"',
         *(f"--customize-hook={hook}" for hook in hooks),
-        RELEASES[release].suite,
     ]
 
 
-def tag(release: str) -> str:
+def tag(release: str, kernel: str = "") -> str:
     """Return the image's name; its tag is a digest of the recipe, so a changed recipe is another image."""
-    digest = hashlib.sha256(json.dumps(recipe(release)).encode()).hexdigest()[:12]
-    return f"localhost/zmqfleet-lab-{release}:{digest}"
+    if not kernel:
+        return _tag(release, recipe(release))
+    parts = [
+        *recipe(release, kernel),
+        _tag("runner", _runner()),
+        vm.DISK,
+        vm.KERNELS[kernel].arguments,
+    ]
+    return _tag(f"{release}-{kernel}", parts)
 
 
-def ensure(release: str, say: Callable[[str], None]) -> str:
-    """Build the image of `release` unless it is there, and return its name."""
-    name = tag(release)
+def _tag(what: str, recipe: Sequence[str]) -> str:
+    digest = hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:12]
+    return f"localhost/zmqfleet-lab-{what}:{digest}"
+
+
+def ensure(release: str, kernel: str, say: Callable[[str], None]) -> str:
+    """Build the image of `release`, with a kernel of its own if that is one of vm.KERNELS, unless it is there, and
+    return its name."""
+    if not kernel:
+        return _ensured(tag(release), lambda name, work: _build(name, work, recipe(release)), say)
+    vm.check_machine()
+    base = _runner()
+    runner = _ensured(_tag("runner", base), lambda name, work: _build(name, work, base), say)
+    return _ensured(
+        tag(release, kernel), lambda name, work: _build_guest(name, work, release, kernel, runner), say
+    )
+
+
+def _ensured(name: str, build: Callable[[str, Path], None], say: Callable[[str], None]) -> str:
+    repository = name.partition(":")[0]
+    what = repository.rpartition("/")[2]
     # Labs that come up at the same time wait for one build.
-    with Path(f"/run/lock/zmqfleet-lab-{release}.lock").open("w") as lock:
+    with Path(f"/run/lock/{what}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if podman("image", "exists", name).returncode != 0:
-            _build(release, name, say)
+            say(f"{what}: building the image from packages (once, a minute or two)")
+            with tempfile.TemporaryDirectory(prefix="zmqfleet-lab-", dir="/var/tmp") as directory:
+                build(name, Path(directory))
+            # Images of older recipes go, those in use apart: podman refuses to remove them.
+            listing = podman(
+                "images", "--format={{.Repository}}:{{.Tag}}", f"--filter=reference={repository}"
+            ).stdout
+            for old in set(listing.split()) - {name}:
+                podman("rmi", old)
+            say(f"{what}: image built")
     return name
 
 
-def _build(release: str, name: str, say: Callable[[str], None]) -> None:
-    say(f"{release}: building the image from packages (once, about a minute)")
-    with tempfile.TemporaryDirectory(prefix="zmqfleet-lab-", dir="/var/tmp") as directory:
-        rootfs = Path(directory) / "rootfs.tar"
-        built = subprocess.run(
-            ["mmdebstrap", *recipe(release), str(rootfs)],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
+def _build(name: str, work: Path, recipe: Sequence[str]) -> None:
+    rootfs = work / "rootfs.tar"
+    _bootstrap(name, recipe, rootfs)
+    command = '--change=CMD ["/usr/local/sbin/lab-init"]'
+    podman("import", "--quiet", command, str(rootfs), name, check=True)
+
+
+def _build_guest(name: str, work: Path, release: str, kernel: str, runner: str) -> None:
+    guest, files = work / "guest", work / "vm"
+    _bootstrap(name, recipe(release, kernel), guest)
+    files.mkdir()
+    for file in ("vmlinuz", "initrd.img"):
+        (found,) = (guest / "boot").glob(f"{file}-*")
+        shutil.move(found, files / file)
+    (files / "arguments").write_text(vm.KERNELS[kernel].arguments)
+    disk = (*privileged(), "--network=none", f"--volume={work}:/work", runner, "sh", "-c", vm.DISK)
+    podman("run", "--rm", *disk, check=True)
+    container = podman("create", runner, check=True).stdout.strip()
+    try:
+        podman("cp", f"{files}/.", f"{container}:/vm", check=True)
+        podman("commit", "--quiet", container, name, check=True)
+    finally:
+        podman("rm", container, check=True)
+
+
+def _bootstrap(name: str, recipe: Sequence[str], target: Path) -> None:
+    """Debian at a path."""
+    built = subprocess.run(
+        ["mmdebstrap", *recipe, str(target)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if built.returncode != 0:
+        tail = "\n".join(built.stderr.strip().splitlines()[-15:])
+        raise LabError(
+            f"{name}: mmdebstrap could not build the image (no network? "
+            f"debian-archive-keyring too old for {recipe[-1]}?):\n{tail}"
         )
-        if built.returncode != 0:
-            tail = "\n".join(built.stderr.strip().splitlines()[-15:])
-            raise LabError(
-                f"{release}: mmdebstrap could not build the image (no network? "
-                f"debian-archive-keyring too old for {RELEASES[release].suite}?):\n{tail}"
-            )
-        podman(
-            "import",
-            "--quiet",
-            '--change=CMD ["/usr/local/sbin/lab-init"]',
-            str(rootfs),
-            name,
-            check=True,
-        )
-    # Images of older recipes go, those in use apart: podman refuses to remove them.
-    repository = name.partition(":")[0]
-    listing = podman("images", "--format={{.Repository}}:{{.Tag}}", f"--filter=reference={repository}").stdout
-    for old in set(listing.split()) - {name}:
-        podman("rmi", old)
-    say(f"{release}: image built")

@@ -1,6 +1,7 @@
 """Podman, run so that it also works where cgroup v1 and v2 are both mounted."""
 
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -36,6 +37,20 @@ def require_tools() -> None:
         raise LabError(f"the lab needs {', '.join(missing)}: apt-get install {' '.join(missing)}")
 
 
+def privileged() -> list[str]:
+    """The arguments of `podman run` for a container that may do what root may, and that any machine can start."""
+    # Podman's own limits are above what a machine may grant its root, and then no container starts.
+    found = ["--privileged", "--cgroupns=private", "--pids-limit=0"]
+    for name, which, most in (
+        ("nofile", resource.RLIMIT_NOFILE, 1048576),
+        ("nproc", resource.RLIMIT_NPROC, 32768),
+    ):
+        hard = resource.getrlimit(which)[1]
+        value = most if hard == resource.RLIM_INFINITY else min(hard, most)
+        found.append(f"--ulimit={name}={value}:{value}")
+    return found
+
+
 def podman(*args: str, check: bool = False, timeout: float | None = None) -> subprocess.CompletedProcess[str]:
     """Run podman with `args` and return the result with captured text.
 
@@ -49,6 +64,7 @@ def podman(*args: str, check: bool = False, timeout: float | None = None) -> sub
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
+        errors="replace",  # a console may hold anything
         timeout=timeout,
         check=False,
     )
