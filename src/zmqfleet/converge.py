@@ -276,7 +276,7 @@ class HostRun:
         if phase != self._phase:
             yield from self.look_again()
             self._phase = phase
-        if self.plan.changes(capability, phase):
+        if self.plan.changes(capability, phase) or self._packages_first():
             yield from self._begin()
             parts = groupby(self.plan.changes(capability, phase), key=lambda one: one.part)
             for number, (part, changes) in enumerate(parts):
@@ -298,6 +298,17 @@ class HostRun:
                 self._fail()
             # where a capability is used by itself nothing comes after it
             yield from self._pause() if self.fleet.services else self.finish()
+
+    def _packages_first(self) -> list[Change]:
+        """What a whole run installs before all else: at once, as each call of a package manager takes its time, and on
+        all hosts at the same time, whichever capability wants it there."""
+        return [
+            one
+            for one in self.plan.changes()
+            if self.is_whole
+            and isinstance(one.resource, Package)
+            and (one.resource.kind, one.resource.name) not in self._placed
+        ]
 
     def to_start(self, rolled: bool) -> dict[str, list[Change]]:
         """The changes of each service whose turn it is, in the order of their start: those that do not run, or,
@@ -513,9 +524,7 @@ class HostRun:
             yield Put(File(MANIFEST, Inline.text(self.plan.manifest)))
         yield Execute(("sh", "-c", _SWEEP))
         self._has_begun = True
-        if self.is_whole:
-            # at once, as each call of a package manager takes its time
-            yield from self._place(one for one in self.plan.changes() if isinstance(one.resource, Package))
+        yield from self._place(self._packages_first())
 
     def _lock(self) -> Actions:
         answer = yield Ask(locking.acquire(self.holder, locking.WORKING))

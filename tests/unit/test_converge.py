@@ -146,6 +146,16 @@ def test_a_whole_run_calls_the_package_manager_once(
     assert {"libczmq-dev", "golang-1.19-go", "python3-zmq"} <= host.packages
 
 
+def test_all_hosts_install_at_the_same_time(fleet: Fleet, modelled: Modelled) -> None:
+    host = modelled(fleet, {})["stranger1"]
+    run = HostRun(fleet, "stranger1", HOLDER, is_whole=True)
+    engine = Engine({"stranger1": host})
+    engine.follow(run, run.read())
+    engine.follow(run, run.place("zeromq", INSTALL))
+    assert {"python3-zmq", "nftables"} <= host.packages, "though none of zeromq's own is for it"
+    assert list(run.place("golang", INSTALL)) == []
+
+
 def test_a_host_is_read_once_for_a_phase_whatever_its_capabilities(
     fleet: Fleet, modelled: Modelled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
