@@ -276,7 +276,7 @@ class HostRun:
         if phase != self._phase:
             yield from self.look_again()
             self._phase = phase
-        if self.plan.changes(capability, phase) or self._packages_first():
+        if self.plan.changes(capability, phase) or (not self._has_begun and self._packages_first()):
             yield from self._begin()
             parts = groupby(self.plan.changes(capability, phase), key=lambda one: one.part)
             for number, (part, changes) in enumerate(parts):
@@ -302,13 +302,12 @@ class HostRun:
     def _packages_first(self) -> list[Change]:
         """What a whole run installs before all else: at once, as each call of a package manager takes its time, and on
         all hosts at the same time, whichever capability wants it there."""
-        return [
-            one
-            for one in self.plan.changes()
-            if self.is_whole
-            and isinstance(one.resource, Package)
-            and (one.resource.kind, one.resource.name) not in self._placed
-        ]
+        every = self._left(self.plan.changes()) if self.is_whole else []
+        return [one for one in every if isinstance(one.resource, Package)]
+
+    def _left(self, changes: Iterable[Change]) -> list[Change]:
+        """Those of which the resource was not placed since the host was read."""
+        return [one for one in changes if (one.resource.kind, one.resource.name) not in self._placed]
 
     def to_start(self, rolled: bool) -> dict[str, list[Change]]:
         """The changes of each service whose turn it is, in the order of their start: those that do not run, or,
@@ -567,7 +566,7 @@ class HostRun:
         self.done.append(what)
 
     def _place(self, changes: Iterable[Change]) -> Actions:
-        todo = [one for one in changes if (one.resource.kind, one.resource.name) not in self._placed]
+        todo = self._left(changes)
         self._check(todo)
         if packages := [change.resource for change in todo if isinstance(change.resource, Package)]:
             names = tuple(self._package(one) for one in packages)

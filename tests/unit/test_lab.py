@@ -138,13 +138,32 @@ def test_a_teams_own_variables_for_a_lab_do_not_hinder_it(tmp_path: Path) -> Non
 def test_a_changed_recipe_is_another_image(monkeypatch: pytest.MonkeyPatch) -> None:
     before = image.tag("debian12")
     assert before != image.tag("debian13")
-    guests = {kernel: image.tag("debian12", kernel) for kernel in vm.KERNELS}
-    assert len({before, *guests.values()}) == 3
-    monkeypatch.setattr(vm, "INIT", "#!/bin/sh\n")
-    assert all(image.tag("debian12", kernel) != guests[kernel] for kernel in guests)
-    assert image.tag("debian12") == before
     monkeypatch.setattr(image, "_CACHED", "libzmq5")
     assert image.tag("debian12") != before
+
+
+@pytest.mark.parametrize("part", ["BOOTED_UNIT", "DISK", "GUEST", "INIT", "RUNNER", "SEED_UNIT", "KERNELS"])
+def test_a_guest_of_other_parts_is_another_image(monkeypatch: pytest.MonkeyPatch, part: str) -> None:
+    before = {kernel: image.tag("debian12", kernel) for kernel in vm.KERNELS}
+    assert len({image.tag("debian12"), *before.values()}) == 3
+    other = dict.fromkeys(vm.KERNELS, vm.Kernel("apparmor", "lsm=other")) if part == "KERNELS" else "other"
+    monkeypatch.setattr(vm, part, other)
+    assert all(image.tag("debian12", kernel) != before[kernel] for kernel in before)
+
+
+def test_a_lab_without_a_host_for_it_has_no_kernel() -> None:
+    with pytest.raises(LabError, match="--hosts 2 or more"):
+        plan(1, ["debian12"], "10.89.7.0/24", "selinux")
+
+
+def test_another_machine_is_refused_before_anything_is_made(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    monkeypatch.setattr("zmqfleet.lab.containers.require_tools", lambda: None)
+    with pytest.raises(LabError, match="the guests' kernel is for x86_64, and this machine is aarch64"):
+        up(tmp_path, "lab", 3, ["debian12"], print, "selinux")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_console_may_print_anything(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Bring up, list, enter and remove a lab: containers that boot systemd, on a network of their own."""
+"""Bring up, list, enter and remove a lab: containers, on a network of their own, in which systemd boots, or a guest."""
 
 import fcntl
 import json
@@ -15,6 +15,7 @@ from typing import Any
 from zmqfleet.lab import image, vm
 from zmqfleet.lab.inventory import LabHost, Paths, inventory_text, plan, ssh_config_text
 from zmqfleet.lab.podman import LabError, podman, privileged, require_tools
+from zmqfleet.text import printable
 
 Say = Callable[[str], None]
 
@@ -30,7 +31,9 @@ def up(project: Path, name: str, hosts: int, releases: list[str], say: Say, kern
     Writes the inventory `name` of `project`. Raises LabError.
     """
     paths = Paths(project, name)
-    plan(hosts, releases, "0.0.0.0/24")  # wrong arguments are refused before anything is made
+    plan(hosts, releases, "0.0.0.0/24", kernel)  # wrong arguments are refused before anything is made
+    if kernel:
+        vm.check_machine()
     require_tools()
     paths.check_own()
     with _locked(paths):
@@ -301,10 +304,12 @@ def _wait_booted(host: LabHost, container: str, new: bool) -> None:
             break
         time.sleep(0.3)
     journal = podman("exec", container, "journalctl", "--boot", "--no-pager", "--lines=20")
-    tail = journal.stdout.strip() or podman("logs", "--tail=20", container).stderr.strip()
+    console = podman("logs", "--tail=20", container)
+    said = journal.stdout.strip() or (console.stdout + console.stderr).strip()
+    tail = "\n".join(map(printable, said.splitlines()))
     raise LabError(
-        f"{host.name}: did not boot as it should within {_BOOT_SECONDS:.0f} s ({state}); "
-        f"the last lines of its journal:\n{tail}"
+        f"{host.name}: did not boot as it should ({state}, after at most {_BOOT_SECONDS:.0f} s); "
+        f"the last lines of its journal, or console:\n{tail}"
     )
 
 

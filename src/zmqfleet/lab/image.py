@@ -38,7 +38,7 @@ _CACHED = (
 )
 
 # Runs as PID 1 before systemd, see containers.py for the privileges that it gives back.
-_INIT = """\
+_INIT = f"""\
 #!/bin/sh
 set -eu
 # systemd hands credentials to units through mounts, which its own namespace must receive. It makes its mounts
@@ -52,7 +52,7 @@ find /dev -xdev -type b -delete
 mount --bind /proc/sys/net /proc/sys/net
 mount --rbind /proc/sys /proc/sys
 mount -o remount,bind,ro /proc/sys
-exec setpriv --bounding-set=-sys_module,-sys_rawio,-sys_time,-mac_admin,-mac_override,-syslog /sbin/init
+exec setpriv --bounding-set={vm.WITHOUT} /sbin/init
 """
 
 # Every host has a key of its own, and trusts what the controller trusts (mounted by containers.py).
@@ -169,7 +169,6 @@ def ensure(release: str, kernel: str, say: Callable[[str], None]) -> str:
     return its name."""
     if not kernel:
         return _ensured(tag(release), lambda name, work: _build(name, work, recipe(release)), say)
-    vm.check_machine()
     base = _runner()
     runner = _ensured(_tag("runner", base), lambda name, work: _build(name, work, base), say)
     return _ensured(
@@ -212,9 +211,11 @@ def _build_guest(name: str, work: Path, release: str, kernel: str, runner: str) 
         (found,) = (guest / "boot").glob(f"{file}-*")
         shutil.move(found, files / file)
     (files / "arguments").write_text(vm.KERNELS[kernel].arguments)
-    disk = (*privileged(), "--network=none", f"--volume={work}:/work", runner, "sh", "-c", vm.DISK)
+    disk = (*privileged(), "--network=none", f"--volume={work}:/build", runner, "sh", "-c", vm.DISK)
     podman("run", "--rm", *disk, check=True)
-    container = podman("create", runner, check=True).stdout.strip()
+    container = f"zmqfleet-lab-build-{release}-{kernel}"
+    podman("rm", "--force", "--ignore", container)  # of a run that was killed
+    podman("create", f"--name={container}", runner, check=True)
     try:
         podman("cp", f"{files}/.", f"{container}:/vm", check=True)
         podman("commit", "--quiet", container, name, check=True)

@@ -109,6 +109,8 @@ def plan(count: int, releases: list[str], subnet: str, kernel: str = "") -> list
         LabHost(name, cycle[place % len(cycle)], f"{network}.{10 + place}")
         for place, name in enumerate(host_names(count))
     ]
+    if kernel and count == 1:
+        raise LabError("--vm: the first host is the build host, which is a container: take --hosts 2 or more")
     return [replace(host, kernel=kernel) if host.group in _WITH_SERVICES else host for host in hosts]
 
 

@@ -17,7 +17,7 @@ class LabError(Exception):
 def require_tools() -> None:
     """Raise LabError when this machine cannot run a lab."""
     if not sys.platform.startswith("linux"):
-        raise LabError("the lab needs Linux: its hosts are containers that boot systemd")
+        raise LabError("the lab needs Linux: its hosts are containers")
     if os.geteuid() != 0:
         raise LabError(
             "the lab needs root (its hosts have addresses and firewalls of their own): run it with sudo"
@@ -69,5 +69,6 @@ def podman(*args: str, check: bool = False, timeout: float | None = None) -> sub
         check=False,
     )
     if check and result.returncode != 0:
-        raise LabError(f"podman {' '.join(args[:2])} failed:\n{result.stderr.strip()}")
+        tail = "\n".join(result.stderr.strip().splitlines()[-15:])
+        raise LabError(f"podman {' '.join(args[:2])} failed:\n{tail}")
     return result

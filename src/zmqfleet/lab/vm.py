@@ -32,48 +32,63 @@ KERNELS = {
 GUEST = "linux-image-cloud-amd64"
 RUNNER = "e2fsprogs iproute2 openssh-client qemu-system-x86 qemu-utils"
 
+# What a lab host's first process takes back of what a privileged container may do.
+WITHOUT = "-sys_module,-sys_rawio,-sys_time,-mac_admin,-mac_override,-syslog"
+
+_TOLD = "/run/lab-booted"  # how the guest has booted, in systemd's word
+
 # Runs as PID 1 of the container: the guest takes over its address; what the container mounts, it is handed on a disk.
-INIT = """\
+INIT = f"""\
 #!/bin/sh
 set -eu
-# podman starts what has failed again, in the network that it had
-if ! ip link show lan >/dev/null 2>&1; then
-  ip -4 -o address show dev eth0 | awk '{print $4}' >/vm/address
-  ip -4 route show default | awk '{print $3}' >/vm/gateway
+rm -rf {_TOLD} /vm/seed
+find /dev -xdev -type b -delete
+# podman starts what has ended again, in the network that it had
+address=$(ip -4 -o address show dev eth0 | awk '{{print $4}}')
+if [ -n "$address" ]; then
+  echo "$address" >/vm/address
+  ip -4 route show default | awk '{{print $3}}' >/vm/gateway
   cat /sys/class/net/eth0/address >/vm/mac
   ip address flush dev eth0
-  ip link set eth0 down
-  ip link set eth0 address "02$(cut -c 3- /vm/mac)"
-  ip link add lan type bridge
-  ip tuntap add tap0 mode tap
-  for link in eth0 tap0; do ip link set "$link" master lan; done
-  for link in eth0 tap0 lan; do ip link set "$link" up; done
 fi
+ip link show lan >/dev/null 2>&1 || ip link add lan type bridge
+ip link show tap0 >/dev/null 2>&1 || ip tuntap add tap0 mode tap
+ip link set eth0 down
+ip link set eth0 address "02$(cut -c 3- /vm/mac)"
+for link in eth0 tap0; do ip link set "$link" master lan; done
+for link in eth0 tap0 lan; do ip link set "$link" up; done
 
 key=/etc/ssh/ssh_host_ed25519_key
 [ -s "$key" ] || ssh-keygen -q -t ed25519 -N '' -f "$key"
-rm -rf /vm/seed /run/lab-booted
-mkdir -p /vm/seed/etc/ssh /vm/seed/etc/ssl/certs /vm/seed/etc/systemd/network /vm/seed/home/admin/.ssh
-hostname >/vm/seed/etc/hostname
-printf '127.0.0.1 localhost\n127.0.1.1 %s\n' "$(hostname)" >/vm/seed/etc/hosts
-cp /etc/resolv.conf /vm/seed/etc
-cp "$key" "$key.pub" /vm/seed/etc/ssh
-cp /home/admin/.ssh/authorized_keys /vm/seed/home/admin/.ssh
-cp /usr/local/share/ca-certificates/controller.crt /vm/seed/etc/ssl/certs/ca-certificates.crt
-printf '[Match]\\nType=ether\\n[Network]\\nAddress=%s\\nGateway=%s\\n' "$(cat /vm/address)" "$(cat /vm/gateway)" \
-  >/vm/seed/etc/systemd/network/lan.network
-(cd /vm/seed && find . -type f | tar --create --owner=0 --group=0 --files-from=- --file=/vm/seed.tar)
+certificates=usr/local/share/ca-certificates/controller.crt
+cd /vm
+mkdir -p seed/etc/ssh seed/etc/ssl/certs seed/etc/systemd/network seed/home/admin/.ssh "seed/${{certificates%/*}}"
+hostname >seed/etc/hostname
+printf '127.0.0.1 localhost\\n127.0.1.1 %s\\n' "$(hostname)" >seed/etc/hosts
+cp /etc/resolv.conf seed/etc
+cp "$key" "$key.pub" seed/etc/ssh
+cp /home/admin/.ssh/authorized_keys seed/home/admin/.ssh
+# at once, and for when the guest makes its bundle anew
+cp "/$certificates" "seed/$certificates"
+cp "/$certificates" seed/etc/ssl/certs/ca-certificates.crt
+printf '[Match]\\nType=ether\\n[Network]\\nAddress=%s\\nGateway=%s\\n' "$(cat address)" "$(cat gateway)" \
+  >seed/etc/systemd/network/lan.network
+(cd seed && find . -type f | tar --create --owner=0 --group=0 --files-from=- --file=/vm/seed.tar)
 
-[ -s /vm/host.qcow2 ] || qemu-img create -q -f qcow2 -F qcow2 -b /vm/disk.qcow2 /vm/host.qcow2
+[ -s host.qcow2 ] || qemu-img create -q -f qcow2 -F qcow2 -b /vm/disk.qcow2 host.qcow2
 # a machine may have the device, and no processor for it
-accel=tcg
-if grep -qwE 'vmx|svm' /proc/cpuinfo && [ -w /dev/kvm ]; then accel=kvm; fi
-exec qemu-system-x86_64 -no-user-config -nodefaults -machine q35 -accel "$accel" -cpu max -smp 2 -m 1024 \
-  -kernel /vm/vmlinuz -initrd /vm/initrd.img \
-  -append "root=/dev/vda rw quiet console=ttyS0 systemd.hostname=$(hostname) $(cat /vm/arguments)" \
-  -drive file=/vm/host.qcow2,if=virtio,cache=unsafe -drive file=/vm/seed.tar,if=virtio,format=raw,readonly=on \
-  -netdev tap,id=lan,ifname=tap0,script=no,downscript=no -device "virtio-net-pci,netdev=lan,mac=$(cat /vm/mac)" \
-  -device virtio-rng-pci -display none -serial stdio -serial file:/run/lab-booted
+accel="-accel tcg"
+if grep -qwE 'vmx|svm' /proc/cpuinfo && [ -e /dev/kvm ]; then accel="-accel kvm -accel tcg"; fi
+# shellcheck disable=SC2086
+setpriv --bounding-set={WITHOUT} qemu-system-x86_64 -no-user-config -nodefaults -no-reboot \
+  -machine q35 $accel -cpu max -smp 2 -m 1024 -kernel vmlinuz -initrd initrd.img \
+  -append "root=/dev/vda rw quiet console=ttyS0 systemd.hostname=$(hostname) $(cat arguments)" \
+  -drive file=host.qcow2,if=virtio,cache=unsafe -drive file=seed.tar,if=virtio,format=raw,readonly=on \
+  -netdev tap,id=lan,ifname=tap0,script=no,downscript=no -device "virtio-net-pci,netdev=lan,mac=$(cat mac)" \
+  -device virtio-rng-pci -display none -serial stdio -serial file:{_TOLD} &
+trap 'kill $!' TERM
+wait $! || true
+exit 1  # rebooted, or switched off: podman starts it again, unless it was podman
 """
 
 # In a guest: takes what it is handed before anything reads it, and tells when it has booted, and how.
@@ -105,19 +120,19 @@ WantedBy=multi-user.target
 """
 
 # What the container says of how its guest has booted; the same words as those of the other hosts' systemd.
-BOOTED = ("sh", "-c", "until [ -s /run/lab-booted ]; do sleep 0.3; done; cat /run/lab-booted")
+BOOTED = ("sh", "-c", f"until [ -s {_TOLD} ]; do sleep 0.3; done; cat {_TOLD}")
 
 # Makes a disk of a directory; a guest with labels has them before its first boot.
 DISK = """\
 set -e
 labels=/etc/selinux/default/contexts/files/file_contexts
-if [ -e "/work/guest$labels" ]; then
-  mount --bind /proc /work/guest/proc
-  chroot /work/guest setfiles -F "$labels" / >/dev/null
-  umount /work/guest/proc
+if [ -e "/build/guest$labels" ]; then
+  mount --bind /proc /build/guest/proc
+  chroot /build/guest setfiles -F "$labels" / >/dev/null
+  umount /build/guest/proc
 fi
-mkfs.ext4 -q -d /work/guest /work/disk.raw 4G
-qemu-img convert -O qcow2 /work/disk.raw /work/vm/disk.qcow2
+mkfs.ext4 -q -d /build/guest /build/disk.raw 4G
+qemu-img convert -O qcow2 /build/disk.raw /build/vm/disk.qcow2
 """
 
 
