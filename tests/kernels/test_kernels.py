@@ -39,6 +39,13 @@ def boot(lab: Lab, host: str) -> str:
     return lab.sh(host, "cat /proc/sys/kernel/random/boot_id", check=False)
 
 
+def all_is_well(lab: Lab) -> None:
+    """All is as declared, and reachable as declared."""
+    assert lab.drift() == set()
+    status, report = lab.probe()
+    assert (status, len(report["cells"])) == (0, 16)
+
+
 def test_a_guest_enforces_and_is_whole(lab: Lab, kernel: str) -> None:
     command, said = _ENFORCES[kernel]
     assert len({boot(lab, host) for host in lab.fleet.hosts}) == 3, "each has a kernel of its own"
@@ -49,9 +56,7 @@ def test_a_guest_enforces_and_is_whole(lab: Lab, kernel: str) -> None:
 
 def test_services_run_there_as_everywhere(lab: Lab, kernel: str) -> None:
     assert lab.converge(_LABS[kernel][2]) == set()
-    assert lab.drift() == set()
-    status, report = lab.probe()
-    assert (status, len(report["cells"])) == (0, 16)
+    all_is_well(lab)
 
 
 def test_services_come_back_after_a_power_cut_and_a_reboot(lab: Lab) -> None:
@@ -63,6 +68,4 @@ def test_services_come_back_after_a_power_cut_and_a_reboot(lab: Lab) -> None:
             assert time.monotonic() < deadline
             time.sleep(1)
     assert boot(lab, "broker1") not in ("", before["broker1"])
-    assert lab.drift() == set()
-    status, report = lab.probe()
-    assert (status, len(report["cells"])) == (0, 16)
+    all_is_well(lab)
