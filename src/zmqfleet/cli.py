@@ -341,15 +341,22 @@ def retire_command(host: str, yes: bool, project: Path | None, inventory: Path |
 @click.option(
     "--json", "json_file", type=click.Path(path_type=Path, allow_dash=True), help="Write JSON; - is stdout."
 )
+@click.option(
+    "--timeout",
+    type=click.IntRange(1, 30),
+    default=probe.TIMEOUT,
+    show_default=True,
+    help="Seconds that one connection may take: more for slow links and slow hosts.",
+)
 @_PROJECT
 @_INVENTORY
-def probe_command(json_file: Path | None, project: Path | None, inventory: Path | None) -> None:
+def probe_command(json_file: Path | None, timeout: int, project: Path | None, inventory: Path | None) -> None:
     """Try every socket from every host, with and without keys, and compare with what the fleet declares.
 
     Exit status: 0 all as expected, 1 a cell is not, 2 could not tell.
     """
     found = _fleet(project, inventory)
-    report = probe.run(found, found.public_keys(), _say)
+    report = probe.run(found, found.public_keys(), _say, timeout)
     if json_file is not None:
         text = json.dumps(report.as_json(), indent=2) + "\n"
         if str(json_file) == "-":

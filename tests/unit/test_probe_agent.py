@@ -1,5 +1,6 @@
 """The probe's agent, run as on a host (source and cells over stdin), against real libzmq on loopback."""
 
+import contextlib
 import os
 import select
 import shlex
@@ -57,14 +58,19 @@ class ThisMachine(Fleet):
 
 
 def probe(
-    port: int, secret_file: Path, kind: str = "ROUTER", security: str = "curve", host: type[Host] = Local
+    port: int,
+    secret_file: Path,
+    kind: str = "ROUTER",
+    security: str = "curve",
+    host: type[Host] = Local,
+    timeout: int = 3,
 ) -> Report:
     endpoint = Endpoint("orders", kind, port, security, ("all",), "127.0.0.1")
     service = Service("quotes", "all", (endpoint,), None, None, (), (), {}, {})
     here = {"here": host("here", "127.0.0.1", ("all",), {})}
     fleet = ThisMachine(Path("/p"), Path("/p/i/lab"), here, {"quotes": service})
     object.__setattr__(fleet, "secret_file", str(secret_file))
-    return run(fleet, {("here", "quotes"): SERVER[0].decode()}, lambda line: None)
+    return run(fleet, {("here", "quotes"): SERVER[0].decode()}, lambda line: None, timeout)
 
 
 def seen(report: Report) -> dict[str, tuple[str, str | None]]:
@@ -244,6 +250,33 @@ def test_a_peer_that_greets_and_then_hangs_is_closed_at_the_round_trip(key: Path
     assert seen(report) == {"none": ("closed", "round trip")}
 
 
+def test_a_slow_link_takes_a_longer_time_out(bind: Bind, key: Path) -> None:
+    """A time-out of one second has less for a handshake than the link takes, and one of ten has more."""
+    port = bind(curve=False)
+
+    def carry(one: socket.socket, other: socket.socket) -> None:
+        with contextlib.suppress(OSError):  # either end may be gone
+            while data := one.recv(4096):
+                other.sendall(data)
+            other.shutdown(socket.SHUT_WR)
+
+    def link(listener: socket.socket) -> None:
+        with listener.accept()[0] as near, socket.create_connection(("127.0.0.1", port)) as far:
+            time.sleep(1)
+            back = threading.Thread(target=carry, args=(far, near))
+            back.start()
+            carry(near, far)
+            back.join()
+
+    for timeout, found in ((1, ("closed", "zmtp")), (10, ("open", "round trip"))):
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            thread = threading.Thread(target=link, args=(listener,))
+            thread.start()
+            report = probe(listener.getsockname()[1], key, security="null", timeout=timeout)
+            thread.join()
+        assert seen(report) == {"none": found}, timeout
+
+
 def test_a_missing_secret_file_is_unknown_and_says_what_to_do(bind: Bind, zap: None, tmp_path: Path) -> None:
     report = probe(bind(), tmp_path / "absent")
     assert verdicts(report)["right"] == "unknown"
@@ -330,7 +363,9 @@ class Scripted(agent.Attempt):
 
     number: int
 
-    def __init__(self, cell: dict[str, Any], context: zmq.Context[Any], address: str) -> None:
+    def __init__(
+        self, cell: dict[str, Any], context: zmq.Context[Any], address: str, patience: agent.Patience
+    ) -> None:
         self.cell, self.raw, self.result = cell, None, None
         self.raw_wants = zmq.POLLOUT if cell["id"] == 0 else zmq.POLLIN
         self.connected = self.established = False
@@ -372,7 +407,9 @@ def test_a_descriptor_that_is_used_again_is_not_taken_for_the_one_before(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(agent, "Attempt", Scripted)
-    results = agent.attempt([{"id": 0, "address": "127.0.0.1"}, {"id": 1, "address": "127.0.0.1"}])
+    results = agent.attempt(
+        [{"id": 0, "address": "127.0.0.1"}, {"id": 1, "address": "127.0.0.1"}], agent.Patience(3)
+    )
     assert [(one["id"], one["evidence"]) for one in results] == [(0, "said to be ready"), (1, "never ready")]
 
 
@@ -381,7 +418,7 @@ def tried() -> Iterator[tuple[agent.Attempt, socket.socket]]:
     """A cell and the listener that it tries; libzmq's own connection has failed, so it is tried without libzmq."""
     with zmq.Context() as context, socket.create_server(("127.0.0.1", 0)) as listener:
         cell = {"id": 0, "port": listener.getsockname()[1], "socket": "ROUTER", "credentials": "none"}
-        attempt = agent.Attempt(cell, context, "127.0.0.1")
+        attempt = agent.Attempt(cell, context, "127.0.0.1", agent.Patience(3))
         attempt.on_event(zmq.EVENT_CLOSED, 0)
         yield attempt, listener
         attempt.close()

@@ -16,16 +16,27 @@ from zmqfleet.probe.report import Report
 from zmqfleet.probe.verdict import Outcome
 from zmqfleet.text import printable
 
-__all__ = ["Report", "run"]
+__all__ = ["TIMEOUT", "Report", "run"]
+
+TIMEOUT = 3
+"""Seconds that one connection may take, if nothing else is said."""
 
 _NEED_SERVER_KEY = (plan.RIGHT, plan.UNKNOWN_KEY)
 _HOSTS_AT_ONCE = 64
 _HOST_DEADLINE = 120  # seconds
+_TURNS = (
+    40  # of the time-out of a cell, where that is longer: a host with very many cells tries them in turns
+)
 _LONGEST = 500  # characters of an evidence
 
 
-def run(fleet: Fleet, public_keys: Mapping[tuple[str, str], str], say: Callable[[str], None]) -> Report:
-    """Tries every cell of the fleet, over one ssh connection a host, all hosts in parallel.
+def run(
+    fleet: Fleet,
+    public_keys: Mapping[tuple[str, str], str],
+    say: Callable[[str], None],
+    timeout: int = TIMEOUT,
+) -> Report:
+    """Tries every cell of the fleet, each for `timeout` seconds, over one ssh connection a host, all hosts in parallel.
 
     `public_keys` are the Z85 server keys by (host, service); `say` gets a line a host as results come in.
     Nothing is changed anywhere and no application message is sent. A host that cannot be asked is no error:
@@ -43,7 +54,9 @@ def run(fleet: Fleet, public_keys: Mapping[tuple[str, str], str], say: Callable[
             to_ask.setdefault(cell.source, []).append(number)
     with ThreadPoolExecutor(_HOSTS_AT_ONCE) as pool:
         asked = {
-            pool.submit(_ask, fleet.hosts[host], [(number, planned[number]) for number in numbers]): host
+            pool.submit(
+                _ask, fleet.hosts[host], [(number, planned[number]) for number in numbers], timeout
+            ): host
             for host, numbers in to_ask.items()
         }
         for answer in as_completed(asked):
@@ -59,9 +72,15 @@ def run(fleet: Fleet, public_keys: Mapping[tuple[str, str], str], say: Callable[
     return Report(verdict.judge(planned, [outcomes[number] for number in range(len(planned))]), unreachable)
 
 
-def _ask(host: Host, cells: Sequence[tuple[int, Planned]]) -> dict[int, Outcome]:
+def _ask(host: Host, cells: Sequence[tuple[int, Planned]], timeout: int) -> dict[int, Outcome]:
     """What `host` met on its cells, by number. Raises remote.RemoteError."""
-    ssh = remote.run(host, "/usr/bin/python3", "-", stdin=_program(cells), seconds=_HOST_DEADLINE)
+    ssh = remote.run(
+        host,
+        "/usr/bin/python3",
+        "-",
+        stdin=_program(cells, timeout),
+        seconds=max(_HOST_DEADLINE, _TURNS * timeout),
+    )
     said = [line for line in ssh.stderr.splitlines() if line.strip()]
     try:
         answer = json.loads(ssh.stdout.splitlines()[-1])
@@ -93,7 +112,7 @@ def _outcome(said: Any) -> tuple[int, Outcome]:
     return said["id"], replace(found, layer=layer, evidence=printable(found.evidence)[:_LONGEST])
 
 
-def _program(cells: Sequence[tuple[int, Planned]]) -> str:
+def _program(cells: Sequence[tuple[int, Planned]], timeout: int) -> str:
     """The agent followed by its cells: what Python reads on a host."""
     asked = [
         {
@@ -108,4 +127,4 @@ def _program(cells: Sequence[tuple[int, Planned]]) -> str:
         for number, cell in cells
     ]
     source = resources.files("zmqfleet.probe").joinpath("agent.py").read_text("utf-8")
-    return f"{source}\nmain({json.dumps(asked)!a})\n"
+    return f"{source}\nmain({json.dumps(asked)!a}, {timeout})\n"

@@ -24,13 +24,8 @@ except ImportError:
     print(json.dumps({"error": "pyzmq is missing on this host: install python3-zmq (zmqfleet converges it)"}))
     raise SystemExit(0) from None
 
-# Milliseconds. libzmq itself ends a handshake, or a connection that leaves a PING unanswered, so the
-# probe only has to outwait it: SETTLE > PING_EVERY + PING_TIMEOUT.
-CELL_DEADLINE = 3000
-HANDSHAKE = 1000
+# Milliseconds.
 PING_EVERY = 100
-PING_TIMEOUT = 600
-SETTLE = 1000
 RESOLVE = 2000
 
 # A cell holds about five file descriptors; a login session has 1024 of them.
@@ -64,6 +59,19 @@ ONE_OF_MANY = "TCP connected once, and the connection after it failed"
 _KEY = re.compile(r'^\s*(public-key|secret-key)\s*=\s*"([^"]*)"', re.MULTILINE)
 
 
+class Patience:
+    """How long is waited for each part of a cell, in milliseconds, of `timeout` seconds for all of it.
+
+    libzmq itself ends a handshake, or a connection that leaves a PING unanswered, so the probe only has to outwait it:
+    what it settles for is longer than a PING's interval and its time-out together.
+    """
+
+    def __init__(self, timeout: int) -> None:
+        self.cell = timeout * 1000
+        self.handshake = self.settle = self.cell // 3
+        self.ping = self.cell // 5
+
+
 class Undecided(Exception):
     """The cell is decided, or cannot be tried, before any connection."""
 
@@ -75,9 +83,12 @@ class Undecided(Exception):
 class Attempt:
     """One cell being tried: a socket, its monitor, and what has been decided."""
 
-    def __init__(self, cell: dict[str, Any], context: zmq.Context[Any], address: str) -> None:
+    def __init__(
+        self, cell: dict[str, Any], context: zmq.Context[Any], address: str, patience: Patience
+    ) -> None:
         self.cell = cell
         self.address = address
+        self.patience = patience
         self.connected = False
         self.established = False
         self.raw: socket.socket | None = None
@@ -87,7 +98,7 @@ class Attempt:
         self.curve = cell["credentials"] != "none"
         self.result: dict[str, Any] | None = None
         self.started = time.monotonic()
-        self.due = self.started + CELL_DEADLINE / 1000
+        self.due = self.started + patience.cell / 1000
         self.socket = context.socket(PEER[cell["socket"]])
         self.monitor = context.socket(zmq.PAIR)
         try:
@@ -99,10 +110,10 @@ class Attempt:
     def _connect(self) -> None:
         self.socket.linger = 0
         self.socket.rcvhwm = 1
-        self.socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE)
+        self.socket.setsockopt(zmq.HANDSHAKE_IVL, self.patience.handshake)
         self.socket.setsockopt(zmq.RECONNECT_IVL, -1)
         self.socket.setsockopt(zmq.HEARTBEAT_IVL, PING_EVERY)
-        self.socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, PING_TIMEOUT)
+        self.socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, self.patience.ping)
         self.socket.setsockopt(zmq.IPV6, 1 if ":" in self.address else 0)
         if self.curve:
             public, secret, server = keys(self.cell)
@@ -141,7 +152,7 @@ class Attempt:
                     "handshake done, left at once: "
                     f"a {self.cell['socket']} socket would deal messages to the probe",
                 )
-            self.due = time.monotonic() + SETTLE / 1000
+            self.due = time.monotonic() + self.patience.settle / 1000
         elif event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
             self.decide("closed", "zap", f"ZAP refused this key with status {value}")
         elif event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
@@ -151,7 +162,7 @@ class Attempt:
             self.decide(
                 "closed",
                 "zmtp",
-                f"TCP connected, ZMTP handshake not done within {HANDSHAKE} ms: "
+                f"TCP connected, ZMTP handshake not done within {self.patience.handshake} ms: "
                 f"a hung process, not a ZeroMQ listener{zap}",
             )
         elif event == zmq.EVENT_DISCONNECTED and self.established:
@@ -159,7 +170,7 @@ class Attempt:
                 "closed",
                 "round trip",
                 "handshake done, then the connection ended: closed by the peer, "
-                f"or no answer to PING within {PING_TIMEOUT} ms (process hung or stopped)",
+                f"or no answer to PING within {self.patience.ping} ms (process hung or stopped)",
             )
         elif event in (zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL, zmq.EVENT_DISCONNECTED):
             # A peer that drops the handshake gives no reason, and of two that disagree on the mechanism
@@ -221,7 +232,7 @@ class Attempt:
             )
         else:
             self.raw_wants = zmq.POLLIN
-            self.due = time.monotonic() + HANDSHAKE / 1000
+            self.due = time.monotonic() + self.patience.handshake / 1000
             try:
                 self.raw.send(GREETING)
             except OSError:
@@ -235,14 +246,15 @@ class Attempt:
             self.decide(*refused(self.greeting, self.curve))
         elif self.raw is not None and (self.connected or self.raw_accepted):
             self.connected = False
-            self.decide("unknown", "tcp", f"{ONE_OF_MANY}: no answer within {CELL_DEADLINE} ms")
+            self.decide("unknown", "tcp", f"{ONE_OF_MANY}: no answer within {self.patience.cell} ms")
         elif self.connected:
-            self.decide("closed", "zmtp", f"TCP connected, no ZMTP handshake within {CELL_DEADLINE} ms")
+            self.decide("closed", "zmtp", f"TCP connected, no ZMTP handshake within {self.patience.cell} ms")
         else:
             self.decide(
                 "closed",
                 "tcp",
-                f"TCP connect: no answer within {CELL_DEADLINE} ms (packets or refusals dropped, or the host is down)",
+                f"TCP connect: no answer within {self.patience.cell} ms "
+                "(packets or refusals dropped, or the host is down)",
             )
 
 
@@ -364,7 +376,7 @@ def poll(trials: list[Attempt]) -> set[Any]:
     return {plain.get(one, one) for one, _ in poller.poll(max(0, int(wait * 1000) + 1))}
 
 
-def attempt(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def attempt(cells: list[dict[str, Any]], patience: Patience) -> list[dict[str, Any]]:
     """Try all cells, AT_ONCE at a time, in one poll loop."""
     addresses = resolve({cell["address"] for cell in cells})
     results: list[dict[str, Any]] = []
@@ -379,7 +391,7 @@ def attempt(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
             results.append(outcome(cell, "closed", "name", why_not, now, False))
             return
         try:
-            trial = Attempt(cell, context, address)
+            trial = Attempt(cell, context, address, patience)
         except Undecided as problem:
             results.append(outcome(cell, problem.observed, problem.layer, problem.evidence, now, False))
         except (zmq.ZMQError, OSError, ValueError) as error:
@@ -410,6 +422,6 @@ def attempt(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return results
 
 
-def main(cells: str) -> None:
-    """Try the cells of a JSON list and print one line of JSON: {"results": [...]}."""
-    print(json.dumps({"results": attempt(json.loads(cells))}))
+def main(cells: str, timeout: int) -> None:
+    """Try the cells of a JSON list, each for `timeout` seconds, and print one line of JSON: {"results": [...]}."""
+    print(json.dumps({"results": attempt(json.loads(cells), Patience(timeout))}))
