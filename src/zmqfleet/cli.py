@@ -389,15 +389,17 @@ def _guard(action: Callable[[], Any]) -> Any:
 @click.option("--release", default="debian12,debian13", show_default=True, help="Releases, mixed in turn.")
 @click.option(
     "--vm",
-    "kernel",
-    type=click.Choice(lab.KERNELS),
-    help="Make those that run services virtual machines, whose kernel enforces this.",
+    "kernels",
+    metavar="KERNELS",
+    help=f"Make those that run services virtual machines, whose kernels enforce this: {', '.join(lab.KERNELS)}; mixed "
+    "in turn.",
 )
 @_NAME
 @_PROJECT
-def lab_up(hosts: int, release: str, kernel: str | None, name: str, project: Path | None) -> None:
+def lab_up(hosts: int, release: str, kernels: str | None, name: str, project: Path | None) -> None:
     """Make the lab, or what is missing of it, and write its inventory."""
-    _guard(lambda: lab.up(_project(project), name, hosts, release.split(","), _say, kernel or ""))
+    mixed = kernels.split(",") if kernels is not None else ()
+    _guard(lambda: lab.up(_project(project), name, hosts, release.split(","), _say, mixed))
 
 
 @lab_group.command("status", epilog="Example: zmqfleet lab status")

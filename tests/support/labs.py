@@ -178,9 +178,9 @@ class Lab:
         show = "systemctl show -p Id -p ActiveEnterTimestampMonotonic -p MainPID 'quotes*' zmqfleet-firewall"
         return {host: self.sh(host, show) for host in self.fleet.hosts}
 
-    def probe(self) -> tuple[int, dict[str, Any]]:
+    def probe(self, *options: str) -> tuple[int, dict[str, Any]]:
         """The probe's exit status and its JSON."""
-        done = self.run("zmqfleet", "probe", "--json", "-")
+        done = self.run("zmqfleet", "probe", "--json", "-", *options)
         return done.status, json.loads(done.stdout)
 
     @contextmanager

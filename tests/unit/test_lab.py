@@ -62,7 +62,7 @@ def test_inventory_names_every_group_and_how_to_log_in() -> None:
 
 
 def test_those_that_run_services_have_a_kernel_of_their_own() -> None:
-    hosts = plan(6, ["debian12", "debian13"], "10.89.7.0/24", "selinux")
+    hosts = plan(6, ["debian12", "debian13"], "10.89.7.0/24", ["selinux"])
     assert {host.name: host.system for host in hosts} == {
         "builder1": "debian12",
         "broker1": "debian13-selinux",
@@ -71,6 +71,24 @@ def test_those_that_run_services_have_a_kernel_of_their_own() -> None:
         "broker2": "debian12-selinux",
         "gateway2": "debian13-selinux",
     }
+
+
+def test_kernels_come_by_turns() -> None:
+    hosts = plan(6, ["debian12", "debian13"], "10.89.7.0/24", ["selinux", "apparmor"])
+    assert {host.name: host.system for host in hosts} == {
+        "builder1": "debian12",
+        "broker1": "debian13-apparmor",
+        "gateway1": "debian12-selinux",
+        "stranger1": "debian13",
+        "broker2": "debian12-apparmor",
+        "gateway2": "debian13-selinux",
+    }
+
+
+@pytest.mark.parametrize("asked", ["", "selinux,", "smack"])
+def test_a_kernel_that_is_none_is_refused_by_name(asked: str) -> None:
+    with pytest.raises(LabError, match=r"^--vm .*: known are apparmor, selinux$"):
+        plan(3, ["debian12"], "10.89.7.0/24", asked.split(","))
 
 
 def test_host_keys_are_checked() -> None:
@@ -153,7 +171,7 @@ def test_a_guest_of_other_parts_is_another_image(monkeypatch: pytest.MonkeyPatch
 
 def test_a_lab_without_a_host_for_it_has_no_kernel() -> None:
     with pytest.raises(LabError, match="--hosts 2 or more"):
-        plan(1, ["debian12"], "10.89.7.0/24", "selinux")
+        plan(1, ["debian12"], "10.89.7.0/24", ["selinux"])
 
 
 def test_another_machine_is_refused_before_anything_is_made(
@@ -162,7 +180,7 @@ def test_another_machine_is_refused_before_anything_is_made(
     monkeypatch.setattr("platform.machine", lambda: "aarch64")
     monkeypatch.setattr("zmqfleet.lab.containers.require_tools", lambda: None)
     with pytest.raises(LabError, match="the guests' kernel is for x86_64, and this machine is aarch64"):
-        up(tmp_path, "lab", 3, ["debian12"], print, "selinux")
+        up(tmp_path, "lab", 3, ["debian12"], print, ["selinux"])
     assert list(tmp_path.iterdir()) == []
 
 

@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,25 +19,27 @@ from zmqfleet.text import printable
 
 Say = Callable[[str], None]
 
-_BOOT_SECONDS = 300.0  # virtual machines without KVM, several of them, on a machine that is busy
+_BOOT_SECONDS = 600.0  # virtual machines without KVM, several of them, on a machine that is busy
 _AT_ONCE = 4  # hosts that boot at the same time; more make each one slower
 _INOTIFY_INSTANCES = 1024  # a host's systemd takes 7; the kernel's default of 128 is for all hosts together
 
 
-def up(project: Path, name: str, hosts: int, releases: list[str], say: Say, kernel: str = "") -> None:
-    """Bring up the first `hosts` lab hosts; what is there already stays as it is. With a kernel, one of vm.KERNELS,
-    those that run services are virtual machines which have it.
+def up(
+    project: Path, name: str, hosts: int, releases: list[str], say: Say, kernels: Sequence[str] = ()
+) -> None:
+    """Bring up the first `hosts` lab hosts; what is there already stays as it is. With kernels, of vm.KERNELS, those
+    that run services are virtual machines which have them, by turns.
 
     Writes the inventory `name` of `project`. Raises LabError.
     """
     paths = Paths(project, name)
-    plan(hosts, releases, "0.0.0.0/24", kernel)  # wrong arguments are refused before anything is made
-    if kernel:
+    plan(hosts, releases, "0.0.0.0/24", kernels)  # wrong arguments are refused before anything is made
+    if kernels:
         vm.check_machine()
     require_tools()
     paths.check_own()
     with _locked(paths):
-        wanted = plan(hosts, releases, _network(paths), kernel)
+        wanted = plan(hosts, releases, _network(paths), kernels)
         existing = _containers(paths)
         for host in wanted:
             found = existing.get(host.name)

@@ -4,11 +4,14 @@ import hashlib
 import json
 import re
 import shlex
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import cycle
 from pathlib import Path
 
 from zmqfleet.lab.image import RELEASES
 from zmqfleet.lab.podman import LabError
+from zmqfleet.lab.vm import KERNELS
 
 GROUPS = ("builders", "brokers", "gateways", "strangers")
 MAX_HOSTS = 200  # the network is a /24, and the first addresses stay free
@@ -94,24 +97,32 @@ def host_names(count: int) -> list[str]:
     return [*_FIRST, *more][:count]
 
 
-def plan(count: int, releases: list[str], subnet: str, kernel: str = "") -> list[LabHost]:
-    """Return the first `count` hosts; releases alternate, the oldest first, so that the build host has it. With a
-    kernel, those that run services are virtual machines which have it.
+def plan(count: int, releases: list[str], subnet: str, kernels: Sequence[str] = ()) -> list[LabHost]:
+    """Return the first `count` hosts; releases alternate, the oldest first, so that the build host has it. With
+    kernels, those that run services are virtual machines which have them, by turns.
 
     `subnet` is the network's, say "10.89.0.0/24"; a host's place in the order fixes its address.
     """
-    unknown = sorted(set(releases) - set(RELEASES))
-    if unknown or not releases:
-        raise LabError(f"--release {','.join(unknown) or '(none)'}: known are {', '.join(RELEASES)}")
-    cycle = [release for release in RELEASES if release in releases]
+    release = _by_turns("--release", releases, RELEASES)
     network = subnet.rsplit(".", 1)[0]
     hosts = [
-        LabHost(name, cycle[place % len(cycle)], f"{network}.{10 + place}")
+        LabHost(name, next(release), f"{network}.{10 + place}")
         for place, name in enumerate(host_names(count))
     ]
-    if kernel and count == 1:
+    if not kernels:
+        return hosts
+    kernel = _by_turns("--vm", kernels, KERNELS)
+    if count == 1:
         raise LabError("--vm: the first host is the build host, which is a container: take --hosts 2 or more")
-    return [replace(host, kernel=kernel) if host.group in _WITH_SERVICES else host for host in hosts]
+    return [replace(host, kernel=next(kernel)) if host.group in _WITH_SERVICES else host for host in hosts]
+
+
+def _by_turns(option: str, asked: Sequence[str], known: Iterable[str]) -> Iterator[str]:
+    """Those that are asked for, in the order of all that are known, again and again."""
+    unknown = sorted(set(asked) - set(known))
+    if unknown or not asked:
+        raise LabError(f"{option} {','.join(unknown) or '(none)'}: known are {', '.join(known)}")
+    return cycle([one for one in known if one in asked])
 
 
 def inventory_text(hosts: list[LabHost], files: Path) -> str:
