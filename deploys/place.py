@@ -39,6 +39,7 @@ from zmqfleet.converge import (
     Say,
     Warn,
     batch,
+    nothing_to_do,
     with_work,
 )
 from zmqfleet.deploys.hosts import ENDLESS, fleet, give_up_when_cut_off, read_to_an_end, refuse_data
@@ -82,6 +83,7 @@ class _ByName(set[Any]):
 
 
 _runs: dict[str, HostRun] = {}
+_foretold: dict[str, set[str]] = {}  # by host: what the run said at its start that it was going to see to
 _failed: dict[str, Failure] = {}
 _reading = gevent.lock.RLock()
 
@@ -104,14 +106,19 @@ def _ask(command: str, **arguments: Any) -> Answer:
 
 def _follow(run: HostRun, actions: Actions) -> Commands:
     """Does what is next, until there is nothing; fails on this host only, which others may try then."""
-    succeeded = False
+    succeeded = is_counted = False
+    run.done.clear()
     try:
-        for command in _do(actions):
+        for command in _do(actions, run):
+            is_counted = True
             if isinstance(command, FileUploadCommand):
                 yield command
             else:  # pyinfra's own operations also yield text
                 own = command.connector_arguments if isinstance(command, StringCommand) else {}
                 yield _Told(command, **own)
+        if run.done and not is_counted:
+            # what was asked of the host itself, say a start, is no change to pyinfra
+            yield _Told("true")
         succeeded = True
     except HostError as error:
         yield _Told(f"echo {shlex.quote(_told(str(error)))} >&2; exit 1")
@@ -121,13 +128,19 @@ def _follow(run: HostRun, actions: Actions) -> Commands:
                 _ask(locking.release(run.holder), _timeout=_ASK_SECONDS)
 
 
-def _do(actions: Actions) -> Commands:
-    """Does what is next by pyinfra's means. Raises HostError."""
+def _do(actions: Actions, run: HostRun) -> Commands:
+    """Does what is next by pyinfra's means, and says what follows from what this run has done before. Raises
+    HostError."""
     answer: Answer | None = None
+    said = 0
     try:
         while True:
             action = actions.send(answer)
             answer = None
+            for line in run.done[said:]:
+                if _what(line) not in _foretold.get(run.host, ()):
+                    logger.info(f"{host.print_prefix}{_told(line)}")
+            said = len(run.done)
             if isinstance(action, Ask):
                 answer = _ask(action.command, _timeout=_ASK_SECONDS)
             elif isinstance(action, Attempt):
@@ -143,6 +156,11 @@ def _do(actions: Actions) -> Commands:
         pass
     finally:
         actions.close()
+
+
+def _what(change: str) -> str:
+    """The thing that a change is about, without the reason, which may be another by then."""
+    return change.partition(": ")[0]
 
 
 def _commands(action: Execute | Install | Put) -> Commands:
@@ -180,7 +198,8 @@ def _read_all() -> None:
                 bad.add(one)
         state.fail_hosts(bad)
         if not _have_work():
-            logger.info(f"    Nothing to do: {len(active) - len(bad)} hosts are as declared")
+            good = [run for name, run in _runs.items() if name not in {one.name for one in bad}]
+            logger.info(f"    {nothing_to_do(good)}")
 
 
 def _read(one: Any) -> Any:
@@ -190,7 +209,7 @@ def _read(one: Any) -> Any:
         try:
             give_up_when_cut_off(one)
             read_to_an_end(one)
-            for _ in _do(run.read()):
+            for _ in _do(run.read(), run):
                 raise AssertionError("reading changes nothing")
             _runs[one.name] = run
         except Exception as error:  # whatever a host does, the others go on
@@ -289,7 +308,9 @@ def _announce(capabilities: tuple[str, ...]) -> None:
     """Says what is going to be done on the current host."""
     plan = _runs[host.name].plan
     chosen = [one for one in plan.changes() if one.part.capability in capabilities and not one.is_consequence]
-    for line in dict.fromkeys(map(str, chosen)) if capabilities else plan.forecast:
+    lines = dict.fromkeys(map(str, chosen) if capabilities else plan.forecast)
+    _foretold.setdefault(host.name, set()).update(map(_what, lines))
+    for line in lines:
         logger.info(f"{host.print_prefix}{line}")
     for line in (*plan.undecided, *plan.barred):
         logger.warning(f"{host.print_prefix}{_told(line)}")

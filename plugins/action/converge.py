@@ -45,6 +45,7 @@ from zmqfleet.converge import (  # noqa: E402
     Say,
     Warn,
     batch,
+    nothing_to_do,
     with_work,
 )
 from zmqfleet.fleet import NO_SERVICES, Fleet, FleetError, load  # noqa: E402
@@ -140,7 +141,7 @@ class ActionModule(ActionBase):
                 self._display.warning(self._masked(f"{run.host}: {line}"))
         turns, todo = list(range(len(fleet.turns))), with_work(runs)
         if not todo:
-            self._display.display(f"Nothing to do: {len(runs)} hosts are as declared", stderr=True)
+            self._display.display(nothing_to_do(runs), stderr=True)
         return {"changed": False, "todo": todo, "batch": batch(runs), "turns": turns}
 
     def _refuse_other_values(self, fleet: Fleet, host: str, variables: dict[str, Any]) -> None:

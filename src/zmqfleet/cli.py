@@ -259,6 +259,8 @@ def logs(service: str, follow: bool, lines: int, project: Path | None, inventory
                         click.echo(line)
                     elif not _is_read():
                         break
+                else:
+                    sys.exit(2)
             return
         entries, unknown = operate.journal(found, one, lines)
     for line in entries:
@@ -310,7 +312,7 @@ def releases(service: str, as_json: bool, project: Path | None, inventory: Path 
         click.echo(json.dumps({"schema": 1, "releases": entries, "unknown": dict(unknown)}, indent=2))
     for one in [] if as_json else entries:
         marks = [mark for mark in ("runs", "declared") if one[mark]]
-        marks += [] if one["runs"] or one["ran"] else ["not known to have run"]
+        marks += [] if one["runs"] else ["ran before"] if one["ran"] else ["not known to have run"]
         click.echo("  ".join((f"{one['host']:<12}", str(one["release"]), ", ".join(marks))).rstrip())
     _unknown({} if as_json else unknown)
     sys.exit(2 if unknown else 0)
@@ -330,7 +332,7 @@ def retire_command(host: str, yes: bool, project: Path | None, inventory: Path |
     with _told():
         concerned = retire.concerned(found, host)
         if not yes and not sys.stdin.isatty():
-            raise _Failure(f"{host} has {concerned}: say --yes where nobody can be asked")
+            raise _Failure(f"nobody can be asked here: say --yes to empty {host}, which has {concerned}")
         if not yes:
             click.confirm(f"Empty {host}? It has {concerned}", abort=True)
         retire.retire(found, host, click.echo)

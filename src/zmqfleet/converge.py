@@ -39,6 +39,7 @@ from zmqfleet.text import printable
 
 # steps of an engine beside the phases of parts: services that run are replaced, the lock is given back
 ROLL_OUT, FINISH = "roll_out", "finish"
+_FOR_BUILDS = ("golang", "zmq_build")  # capabilities that no service runs with
 
 # Contents of files pass through this directory in the ssh user's home, which nobody else can enter: /tmp is predictable
 # and readable by all (pyinfra #1085).
@@ -198,16 +199,17 @@ class HostRun:
     _touched: bool = False  # something was placed since the host was read
     _errors: dict[str, str] = field(default_factory=dict)  # of services that cannot go on here
     _placed: set[tuple[str, str]] = field(default_factory=set)  # since then, in any capability
+    _ended: set[str] = field(default_factory=set)  # units that are no longer declared
     _phase: str = ""  # of all that was placed since then; empty if it was not one alone
 
     def memory(self) -> Any:
         """What `recall` needs in another process."""
         begun = self._is_locked, self._has_begun
-        return self.plan.actual, begun, self._touched, self._errors, self._placed, self._phase
+        return self.plan.actual, begun, self._touched, self._errors, self._placed, self._ended, self._phase
 
     def recall(self, memory: Any) -> None:
         """Goes on where another process of this run was."""
-        actual, begun, self._touched, self._errors, self._placed, self._phase = memory
+        actual, begun, self._touched, self._errors, self._placed, self._ended, self._phase = memory
         self._is_locked, self._has_begun = begun
         self.plan = Plan(self.fleet, self.host, actual)
 
@@ -232,7 +234,7 @@ class HostRun:
             rolled = name == ROLL_OUT
             waiting = self._of_turn(self.to_start(rolled), turn)
             changes = [one for every in waiting.values() for one in every if not one.is_consequence]
-            return [*(self.plan.removals(START) if rolled and not turn else []), *changes]
+            return [*changes, *(self.plan.removals(START) if rolled and self._is_last(turn) else [])]
         return self.plan.retirement if name == RETIRE else []
 
     def read(self) -> Actions:
@@ -354,15 +356,19 @@ class HostRun:
         moves = self.plan.removals(START) or self.plan.handed_over
         return bool(moves) or unit.get("ActiveState") == "active"
 
+    def _is_last(self, turn: int | None) -> bool:
+        return turn is None or turn >= len(self.fleet.turns) - 1
+
     def start(self, rolled: bool, turn: int | None = None) -> Actions:
         """Services, each proven to run; what does not goes back to what ran before, and no other host is touched, nor
         those that connect to it where it was to be. The host's other services go on; the host has failed at the end.
-        Turns are the fleet's; without one, all have theirs at once."""
+        What is no longer declared ends with the last turn, or before that for one that gets its port. Turns are the
+        fleet's; without one, all have theirs at once."""
         yield from self.look_again()
-        ends = rolled and not turn  # with the first turn, as others may take their ports
+        ends = rolled and self._is_last(turn)
         if self._waiting(rolled, turn) or (ends and self.plan.removals(START)):
             yield from self._start(rolled, turn, ends)
-        if rolled and (turn is None or turn >= len(self.fleet.turns) - 1):
+        if ends:
             self._fail()
 
     def _fail(self) -> None:
@@ -373,16 +379,12 @@ class HostRun:
     def _start(self, rolled: bool, turn: int | None, ends: bool) -> Actions:
         yield from self._begin()
         waiting = self._waiting(rolled, turn)
-        if ends and self.plan.removals(START):
-            if self._errors:
-                # what does not come must not cost what it may replace
-                for service, changes in self._waiting(rolled, None).items():
-                    self._stays(service, changes)
-                self._fail()
-            for removal in self.plan.removals(START):
-                self._note(str(removal))
-                for command in removal.commands:
-                    yield Execute(command)
+        leaving = {one.name: one for one in self.plan.removals(START) if one.name not in self._ended}
+        if rolled and not turn and leaving and self._errors:
+            # what does not come must not cost what it may replace
+            for service, changes in self._waiting(rolled, None).items():
+                self._stays(service, changes)
+            self._fail()
         started: set[str] = set()
         for service, changes in waiting.items():
             if service in self._errors:
@@ -400,7 +402,13 @@ class HostRun:
                     if other in waiting and other not in started:
                         # which has it started again if this one goes back
                         yield Execute((UNIT_START, "--yield", f"{other}.service", f"{service}.service"))
+                before = [one for one in leaving.values() if one.name in self.plan.succeeded.get(service, ())]
+                for removal in before:
+                    yield Execute((UNIT_START, "--yield", removal.name, f"{service}.service"))
                 yield from self._place(changes)
+                for removal in before:
+                    del leaving[removal.name]
+                    yield from self._end(removal)
                 runs = True
             except _ServiceError as error:
                 self._errors[service] = str(error)
@@ -410,7 +418,33 @@ class HostRun:
             finally:
                 if not runs:
                     self.failed[service] = Failure(f"did not start on {self.host}", _moves(service, changes))
+        for removal in leaving.values() if ends else ():
+            if why := self._needed(removal):
+                yield Warn(f"{removal.name} stays on {self.host}, though no longer declared: {why}")
+            else:
+                yield from self._end(removal)
         yield from self._pause()
+
+    def _end(self, removal: Removal) -> Actions:
+        self._ended.add(removal.name)
+        yield from self._remove(removal)
+
+    def _remove(self, removal: Removal) -> Actions:
+        self._note(str(removal))
+        for command in removal.commands:
+            yield Execute(command)
+
+    def _needed(self, removal: Removal) -> str:
+        """Why a unit that is no longer declared stays: it has moved to where it does not run, or what is declared here
+        does not, and may be what it is to be replaced by; empty if it need not stay."""
+        here = [service.name for service in self.fleet.services_of(self.host)]
+        for name in (removal.name.removesuffix(".service"), *here):
+            if name in self._errors:
+                return f"{name} did not start here"
+            unit = self.plan.actual.units.get(f"{name}.service", {})
+            if name in self.failed and unit.get("ActiveState") != "active":
+                return f"{name} {self.failed[name].words}"
+        return ""
 
     def _stays(self, service: str, changes: list[Change]) -> None:
         words = f"stays as it is on {self.host}"
@@ -450,6 +484,12 @@ class HostRun:
                 f"{self.host}: the unit or the endpoints of {service.name} are not those that are declared, so that "
                 "nobody could tell whether it runs: converge it first"
             )
+        for change in self.plan.changes():
+            others = change.part.service not in ("", service.name) or change.part.capability in _FOR_BUILDS
+            is_release = isinstance(change.resource, Link) or getattr(change.resource, "released", False)
+            if change.why.startswith("missing") and not others and not is_release:
+                why = f"{service.name} may not start without it: converge it first"
+                raise HostError(f"{self.host}: {change}: {why}")
         yield _starts(unit)
         for one in part.resources:
             if isinstance(one, Step):
@@ -474,18 +514,14 @@ class HostRun:
         unfinished = self.plan.leaving or self.plan.is_lost or self.plan.is_provisional
         if not unfinished and not self.plan.changes(phase=RETIRE):
             return
-        if self.plan.changes(phase=START):
-            yield Warn(
-                f"what is no longer declared stays on {self.host}: not all that is declared runs there"
-            )
+        if self.plan.changes(phase=START) or any(map(self._needed, self.plan.removals(START))):
+            yield Warn(f"what is no longer declared stays on {self.host}: not all that is declared runs")
             return
         if self.plan.still_listening:
             raise HostError(f"{self.host}: {self.plan.still_listening}")
         yield from self._begin()
         for removal in self.plan.removals(RETIRE):
-            self._note(str(removal))
-            for command in removal.commands:
-                yield Execute(command)
+            yield from self._remove(removal)
         if self.leaves:
             return
         if self.plan.leaving or self.plan.is_provisional:
@@ -642,6 +678,14 @@ def with_work(runs: Iterable[HostRun]) -> list[str]:
     if any(isinstance(change.resource, Key) for run in every for change in run.plan.changes()):
         return [run.host for run in every]
     return [run.host for run in every if run.plan.forecast]
+
+
+def nothing_to_do(runs: Iterable[HostRun]) -> str:
+    """What a run says that finds all hosts as they are declared; it has not tried whether peers get through."""
+    every = list(runs)
+    barred = [run.host for run in every if run.plan.barred]
+    more = f"; whether peers get through to {', '.join(barred)}, zmqfleet probe tells" if barred else ""
+    return f"Nothing to do: {len(every)} hosts are as declared{more}"
 
 
 def batch(runs: Iterable[HostRun]) -> int:

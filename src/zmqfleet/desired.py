@@ -290,6 +290,20 @@ class Plan:
                     found.setdefault(service, []).extend(sorted(others))
         return found
 
+    @cached_property
+    def succeeded(self) -> dict[str, list[str]]:
+        """The services that are to have a port of one that is no longer declared here, and the units of those."""
+        ports = {
+            int(entry["port"]): f"{str(entry['endpoint']).partition('.')[0]}.service"
+            for entry in self.leaving
+            if entry["kind"] == Rule.kind
+        }
+        found: dict[str, list[str]] = {}
+        for _, resource in self._owned.values():
+            if isinstance(resource, Rule) and resource.port in ports:
+                found.setdefault(resource.endpoint.partition(".")[0], []).append(ports[resource.port])
+        return found
+
     @property
     def still_listening(self) -> str:
         """Why the rules of what is leaving must stay; empty if nothing listens there."""

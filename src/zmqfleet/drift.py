@@ -121,4 +121,5 @@ def _read(run: HostRun, warnings: list[str]) -> tuple[str, str]:
     except StopIteration:
         return run.host, ""
     except (HostError, remote.RemoteError) as error:
-        return run.host, run.fleet.masked(str(error).removeprefix(f"{run.host}: "))
+        lines = str(error).removeprefix(f"{run.host}: ").splitlines()
+        return run.host, run.fleet.masked("; ".join(line.strip() for line in lines))

@@ -373,6 +373,16 @@ def _ansible_inventory(project: Path, inventory: Path, vaults: Sequence[Vault]) 
         os.close(end)
     if run.returncode != 0:
         errors = [line for line in run.stderr.splitlines() if line.strip()]
+        if "vault" in run.stderr.lower():
+            vaulted = [
+                str(path)
+                for path in variable_files(project, inventory)
+                if b"$ANSIBLE_VAULT;" in path.read_bytes()
+            ]
+            errors.append(
+                f"vaulted are: {', '.join(vaulted)}; their passwords are those of ANSIBLE_VAULT_PASSWORD_FILE, of "
+                "vault_password_file or vault_identity_list in ansible.cfg, or of ansible-playbook's options"
+            )
         raise InventoryError(f"{inventory}: Ansible cannot read it:\n  " + "\n  ".join(errors[-6:]))
     parsed: dict[str, Any] = json.loads(run.stdout)
     return parsed

@@ -20,6 +20,9 @@ from zmqfleet.text import printable
 _AT_ONCE = 64
 _SECONDS = 120
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT")
+_ZONE = re.compile(
+    r"(?<=^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}[+-]\d\d)(?=\d\d )"
+)  # Debian 12's has no colon
 _CURSOR = "-- cursor: "  # journalctl's last line, if asked for
 _LONGEST = 65536  # characters of a line of a journal
 
@@ -136,8 +139,10 @@ def journal(fleet: Fleet, service: Service, lines: int) -> tuple[list[str], Mapp
 
 def follow_journal(fleet: Fleet, service: Service, lines: int) -> Generator[str | None, None, None]:
     """The same, and then each line as it comes, until no host says anything more; None once a second meanwhile, so that
-    whoever waits may give up."""
+    whoever waits may give up. Raises FleetError if no host can be asked."""
     shown, cursors, unknown = _latest(fleet, service, lines)
+    if not cursors:
+        raise FleetError("\n".join(f"{host}: {why}" for host, why in unknown.items()))
     yield from shown
     yield from (f"{host}: {why}" for host, why in unknown.items())
     came: SimpleQueue[str | None] = SimpleQueue()
@@ -223,4 +228,4 @@ def _command(service: Service, *options: str) -> Sequence[str]:
 
 
 def _shown(fleet: Fleet, host: str, line: str) -> str:
-    return f"{host}: {printable(fleet.masked(line))}"
+    return f"{host}: {printable(fleet.masked(_ZONE.sub(':', line)))}"

@@ -60,10 +60,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Report:
-    """The rows; `unknown` says of other hosts why they could not be asked."""
+    """The rows; `unknown` says of other hosts why they could not be asked, `warnings` who may keep peers out."""
 
     rows: Sequence[Row]
     unknown: Mapping[str, str]
+    warnings: Sequence[str] = ()
 
     @property
     def exit_status(self) -> int:
@@ -74,11 +75,12 @@ class Report:
 
     def as_json(self) -> dict[str, Any]:
         """The report as JSON data."""
-        return {"schema": 1, "services": [asdict(row) for row in self.rows], "unknown": dict(self.unknown)}
+        rows = [asdict(row) for row in self.rows]
+        return {"schema": 1, "services": rows, "unknown": dict(self.unknown), "warnings": list(self.warnings)}
 
     def as_text(self) -> str:
-        """A table, then the hosts that could not be asked."""
-        unknown = [f"{host}: {why}" for host, why in self.unknown.items()]
+        """A table, then the hosts that could not be asked, and what may keep peers out."""
+        unknown = [*(f"{host}: {why}" for host, why in self.unknown.items()), *self.warnings]
         if not self.rows:
             return "\n".join(["no service is declared there", *unknown])
         lines = [_HEAD, *(tuple(cell[:_WIDEST] for cell in row.cells) for row in self.rows)]
@@ -104,7 +106,8 @@ def look(fleet: Fleet, names: Sequence[str] = ()) -> Report:
         for one in fleet.services_of(host)
     ]
     chosen = [row for row in rows if row.host in hosts or row.service in names]
-    return Report(sorted(chosen, key=lambda row: (row.service, row.host)), seen.unknown)
+    barred = [fleet.masked(f"{host}: {line}") for host, run in seen.runs.items() for line in run.plan.barred]
+    return Report(sorted(chosen, key=lambda row: (row.service, row.host)), seen.unknown, barred)
 
 
 def _rows(run: HostRun) -> Iterator[Row]:

@@ -176,9 +176,17 @@ def test_a_run_on_no_host_is_refused(
 
 @both_engines
 def test_no_secret_key_is_on_the_controller(lab: Lab, engine: str) -> None:
-    """Not in the output either, in as many words as an engine has, when the key is born."""
+    """Not in the output either, in as many words as an engine has, when the key is born. What follows from it on its
+    own host and on others is named all the same."""
     lab.sh("broker1", "rm /etc/zmqfleet/quotes/curve.key_secret")
     done = lab.engine(engine, "-vvv", "--diff").must_succeed()
+    endpoints = "/etc/zmqfleet/quotes-client/endpoints.json"
+    assert done.changes >= {
+        ("broker1", "key quotes: missing, or not root's alone"),
+        ("broker1", "unit quotes.service: runs with an earlier /etc/zmqfleet/quotes/curve.key_secret"),
+        ("gateway1", f"file {endpoints}: content"),
+        ("gateway1", f"unit quotes-client.service: {endpoints} changes"),
+    }
     (secret,) = re.findall(
         r'secret-key = "(.*)"', lab.sh("broker1", "cat /etc/zmqfleet/quotes/curve.key_secret")
     )

@@ -422,6 +422,94 @@ def test_clients_of_what_is_not_there_stay_whatever_part_is_run_and_whoever_else
     assert b":5555" in hosts["gateway1"].paths["/etc/zmqfleet/client/endpoints.json"].data
 
 
+def units(hosts: dict[str, ModelHost]) -> dict[str, set[str]]:
+    """The services that run, by host."""
+    every = {name: {unit for unit, one in host.processes.items() if one.exe} for name, host in hosts.items()}
+    return {name: {unit.removesuffix(".service") for unit in found} for name, found in every.items() if found}
+
+
+def for_brokers(port: int) -> dict[str, Any]:
+    """A server on the build host."""
+    found = service("server", "builders", port)
+    found["endpoints"][0]["allow"] = ["brokers"]
+    return found
+
+
+def break_everywhere(hosts: dict[str, ModelHost], fleet: Fleet, name: str) -> None:
+    for host in hosts.values():
+        host.broken.add(releases.release(fleet, fleet.services[name]).on_host)
+
+
+@pytest.mark.parametrize("port", [5601, 5602], ids=["same port", "other port"])
+@pytest.mark.parametrize("connects", [[], ["server.server"]], ids=["first turn", "second turn"])
+@pytest.mark.parametrize("names", [("alpha", "zeta"), ("zeta", "alpha")])
+def test_a_renamed_service_that_does_not_run_costs_the_old_one_nowhere(
+    project: Project, modelled: Modelled, names: tuple[str, str], connects: list[str], port: int
+) -> None:
+    server = for_brokers(5555)
+    before = a_fleet(project, server, service(names[0], "brokers", 5601, connects=connects))
+    hosts = dict(modelled(before, {}))
+    Engine(hosts).run(before)
+    now = a_fleet(project, server, service(names[1], "brokers", port, connects=connects))
+    hosts = dict(modelled(now, hosts))
+    break_everywhere(hosts, now, names[1])
+    for _ in range(2):
+        engine = Engine(hosts)
+        engine.run(now)
+        assert engine.errors
+        assert units(hosts) == {"builder1": {"server"}, "broker1": {names[0]}, "broker2": {names[0]}}
+    for host in hosts.values():
+        host.broken.clear()
+    engine = Engine(hosts)
+    engine.run(now)
+    assert engine.errors == {}
+    assert units(hosts) == {"builder1": {"server"}, "broker1": {names[1]}, "broker2": {names[1]}}
+    assert with_work(Engine(hosts).read(now).values()) == []
+
+
+def test_a_service_that_does_not_run_where_it_has_moved_stays_where_it_was(
+    project: Project, modelled: Modelled
+) -> None:
+    before = a_fleet(project, service("mover", "gateways", 5601))
+    hosts = dict(modelled(before, {}))
+    Engine(hosts).run(before)
+    there = dict(hosts["gateway1"].paths)
+    now = a_fleet(project, service("mover", "brokers", 5601))
+    hosts = dict(modelled(now, hosts))
+    break_everywhere(hosts, now, "mover")
+    engine = Engine(hosts)
+    engine.run(now)
+    assert set(engine.errors) == {"broker1", "broker2"}
+    assert units(hosts) == {"gateway1": {"mover"}}
+    ours = {path for path in there if "mover" in path}
+    assert ours
+    assert ours <= set(hosts["gateway1"].paths)
+    assert "mover" in hosts["gateway1"].users
+
+
+def test_a_renamed_client_goes_on_while_its_server_does_not_run_where_it_was_to_be(
+    project: Project, modelled: Modelled
+) -> None:
+    before = a_fleet(
+        project,
+        for_brokers(5555),
+        service("old", "brokers", 5601, connects=["server.server"]),
+    )
+    hosts = dict(modelled(before, {}))
+    Engine(hosts).run(before)
+    now = a_fleet(
+        project,
+        for_brokers(5556),
+        service("new", "brokers", 5601, connects=["server.server"]),
+    )
+    hosts = dict(modelled(now, hosts))
+    break_everywhere(hosts, now, "server")
+    engine = Engine(hosts)
+    engine.run(now)
+    assert "builder1" in engine.errors
+    assert units(hosts)["broker1"] == units(hosts)["broker2"] == {"old"}
+
+
 def test_what_is_to_make_room_runs_until_the_other_can_start(project: Project, modelled: Modelled) -> None:
     before = a_fleet(project, service("zeta", "gateways", 5556))
     hosts = dict(modelled(before, {}))

@@ -11,6 +11,7 @@ from team_project import Project
 
 from zmqfleet import drift, fleet, remote
 from zmqfleet.cli import main
+from zmqfleet.converge import nothing_to_do
 from zmqfleet.drift import Report
 from zmqfleet.fleet import Fleet, Identity
 from zmqfleet.inventory import Host
@@ -110,6 +111,48 @@ def test_who_else_drops_what_comes_in_is_said_and_is_no_drift(
     assert warning.startswith(
         "broker2: firewalld there drops what it does not allow itself, and has to allow tcp 5555"
     )
+
+
+def test_who_else_drops_what_comes_in_is_said_by_status_too(
+    project: Project, hosts: dict[str, ModelHost]
+) -> None:
+    hosts["broker2"].filters = {("inet", "firewalld")}
+    run = CliRunner().invoke(main, ["status", *project.arguments])
+    assert run.exit_code == 0
+    assert run.output.splitlines()[-1].startswith("broker2: firewalld there drops")
+    as_json = json.loads(CliRunner().invoke(main, ["status", "--json", *project.arguments]).stdout)
+    assert as_json["warnings"] == [run.output.splitlines()[-1]]
+    runs = drift.read(fleet.load(project.root, project.inventory)).runs.values()
+    assert nothing_to_do(runs) == (
+        "Nothing to do: 5 hosts are as declared; whether peers get through to broker2, zmqfleet probe tells"
+    )
+
+
+def test_status_tells_of_those_that_are_named_and_ends_with_1_if_one_is_not_well(
+    project: Project, hosts: dict[str, ModelHost]
+) -> None:
+    def rows(*names: str) -> tuple[int, list[tuple[str, str]]]:
+        run = CliRunner().invoke(main, ["status", "--json", *names, *project.arguments])
+        found = json.loads(run.stdout)["services"]
+        return run.exit_code, [(one["service"], one["host"]) for one in found]
+
+    on_brokers = [("quotes", "broker1"), ("quotes", "broker2")]
+    assert rows() == (0, [*on_brokers, ("quotes-client", "gateway1")])
+    assert rows("quotes") == rows("brokers") == (0, on_brokers)
+    assert rows("quotes", "gateway1")[1] == [*on_brokers, ("quotes-client", "gateway1")]
+    hosts["gateway1"].processes["quotes-client.service"].ports = ()
+    assert rows()[0] == 1
+    assert rows("quotes")[0] == 0
+
+
+def test_what_cannot_be_compared_is_unknown(
+    project: Project, found: Fleet, hosts: dict[str, ModelHost]
+) -> None:
+    found.public_key_file(Identity("broker1", "quotes")).unlink()
+    hosts["broker1"].paths.pop("/etc/zmqfleet/quotes/curve.key")
+    status, changes, unknown = told(project, "gateway1")
+    assert (status, changes) == (2, {"gateway1": []})
+    assert "not compared: file /etc/zmqfleet/quotes-client/endpoints.json" in unknown["gateway1"]
 
 
 def test_a_key_that_is_another_one_than_before_is_said(

@@ -79,8 +79,11 @@ def test_an_error_is_told_without_a_traceback(vaulted: Project, monkeypatch: pyt
     (vaulted.root / "ansible.cfg").unlink()
     with pytest.raises(InventoryError) as refused:
         load(vaulted.root, vaulted.inventory)
-    assert "no vault secrets" in str(refused.value)
-    assert "plugins.py" not in str(refused.value)
+    said = str(refused.value)
+    assert "no vault secrets" in said
+    assert f"vaulted are: {vaulted.root}/group_vars/" in said
+    assert "ANSIBLE_VAULT_PASSWORD_FILE" in said
+    assert "plugins.py" not in said
 
 
 def test_a_vault_is_opened_with_a_password_that_is_given(vaulted: Project) -> None:

@@ -95,6 +95,25 @@ SERVICE_FAULTS: dict[str, tuple[Change, str, str]] = {
         "zmq_services[0].endpoints[0].allow[0]",
         "did you mean 'gateways'",
     ),
+    "a mode of security that YAML takes for nothing": (
+        endpoint(0, security=None),
+        "zmq_services[0].endpoints[0].security",
+        "must be text, not nothing (null): put it in quotes",
+    ),
+    **{
+        f"bound to {bind}": (endpoint(0, bind=bind), "zmq_services[0].endpoints[0].bind", words)
+        for bind, words in {
+            "::0": "write '::0' as '::'",
+            "0:0:0:0:0:0:0:1": "as '::1'",
+            "2001:DB8::0:1": "as '2001:db8::1'",
+            "::ffff:0.0.0.0": "no address at which peers reach one host",
+            "::ffff:127.0.0.1": "no address at which peers reach one host",
+            "fe80::1%eth0": "no address at which peers reach one host",
+            "224.0.0.1": "no address at which peers reach one host",
+            "ff02::1": "no address at which peers reach one host",
+            "255.255.255.255": "no address at which peers reach one host",
+        }.items()
+    },
     "curve with an empty allow": (endpoint(0, allow=[]), "zmq_services[0].endpoints[0].allow", "is empty"),
     "allow as text": (endpoint(0, allow="gateways"), "zmq_services[0].endpoints[0].allow", "must be a list"),
     "negative limit": (put(limits={"nofile": -1}), "zmq_services[0].limits.nofile", "must be 1 to"),

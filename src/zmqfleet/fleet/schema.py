@@ -57,7 +57,9 @@ def _check(value: Any, spec: Mapping[str, Any], at: str, path: str) -> list[tupl
     """`path` is that of `at` in the grammars."""
     expected, words = _TYPES[spec["type"]]
     if not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool):
-        remedy = ": put it in quotes" if expected is str and isinstance(value, (bool, int, float)) else ""
+        is_text = expected is str and isinstance(value, (bool, int, float))
+        is_null = value is None and "null" in spec.get("choices", ())
+        remedy = ": put it in quotes" if is_text or is_null else ""
         return [(at, f"must be {words}, not {_kind(value, path)}{remedy}")]
     if isinstance(value, str):
         if "choices" in spec and value not in spec["choices"]:

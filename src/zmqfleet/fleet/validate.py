@@ -442,6 +442,8 @@ def _files(entry: dict[str, Any], at: str, project: Path) -> Iterator[Problem]:
             )
 
 
+_NOBODYS = (ipaddress.ip_address("255.255.255.255"),)
+
 # What other keys of zmq_services say, or what would undo what a service is protected by.
 _NOT_IN_UNIT = {
     "BindPaths": "root would see other files than the host's: say ReadWritePaths",
@@ -557,9 +559,20 @@ def _endpoints(entry: dict[str, Any], at: str, groups: dict[str, list[str]]) -> 
         bind = endpoint.get("bind", "*")
         if bind != "*":
             try:
-                ipaddress.ip_address(bind)
+                address = ipaddress.ip_address(bind)
             except ValueError:
                 yield f"{here}.bind", f"{shown(bind)} is neither '*' nor an IP address"
+                continue
+            if (
+                "%" in bind
+                or getattr(address, "ipv4_mapped", None)
+                or address in _NOBODYS
+                or address.is_multicast
+            ):
+                yield f"{here}.bind", f"{shown(bind)} is no address at which peers reach one host"
+            elif bind.lower() != str(address):
+                # what is said in another way is not known for the same
+                yield f"{here}.bind", f"write {shown(bind)} as {str(address)!r}"
 
 
 def _ports(

@@ -89,7 +89,7 @@ def _ask(host: Host, cells: Sequence[tuple[int, Planned]], timeout: int) -> dict
         results = dict(map(_outcome, answer["results"]))
     except (IndexError, ValueError, TypeError, KeyError, RecursionError):
         silent = f"ssh ended with status {ssh.status}, and what it printed is no result of the agent's"
-        raise remote.RemoteError(said[-1] if said else silent) from None
+        raise remote.RemoteError("; ".join(said)[-_LONGEST:] if said else silent) from None
     if results.keys() != {number for number, _ in cells}:
         raise remote.RemoteError(
             "the agent answered for other cells than it was asked: this is a bug of the probe"
