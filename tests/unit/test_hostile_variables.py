@@ -129,6 +129,24 @@ REFUSED: dict[str, tuple[Set, str, str]] = {
         "zmq_services[0].env.GODEBUG",
         "name it in zmq_services[0].unsafe_env",
     ),
+    **{
+        f"{name} in env": (
+            of_service(env={"REGION": "eu-1", name: "x"}),
+            f"zmq_services[0].env.{name}",
+            "name it in zmq_services[0].unsafe_env",
+        )
+        for name in [
+            "LD_LIBRARY_PATH",
+            "GCONV_PATH",
+            "GLIBC_TUNABLES",
+            "HOSTALIASES",
+            "LOCALDOMAIN",
+            "LOCPATH",
+            "NLSPATH",
+            "RESOLV_HOST_CONF",
+            "RES_OPTIONS",
+        ]
+    },
     "systemd's socket in env": (
         of_service(env={"REGION": "eu-1", "NOTIFY_SOCKET": "/tmp/x"}),
         "zmq_services[0].env.NOTIFY_SOCKET",

@@ -357,6 +357,13 @@ def test_a_host_that_says_what_is_no_result_is_unknown(said: str, key: Path) -> 
     assert all("no result of the agent's" in cell.evidence for cell in report.cells)
 
 
+def test_a_host_that_answers_for_cells_which_it_was_not_asked_of_is_unknown(key: Path) -> None:
+    said = '{"results": [' + RESULT.replace('"id": 0', '"id": 7') + "]}"
+    report = probe(1, key, host=type("Host", (Saying,), {"said": said}))
+    assert set(verdicts(report).values()) == {"unknown"}
+    assert all("answered for other cells" in cell.evidence for cell in report.cells)
+
+
 class Scripted(agent.Attempt):
     """A cell whose descriptors are chosen: cell 0 is decided by its plain connection, which is ready; in the same
     pass of the loop cell 1 makes one, which never is, and gets the descriptor that cell 0 has freed."""

@@ -419,6 +419,25 @@ def test_a_user_in_other_groups_or_with_roots_number_is_told() -> None:
         assert (user.differs(known), user.is_root(known)) == (why, found.endswith("0"))
 
 
+def test_what_a_service_wrote_is_roots_before_its_user_and_so_its_number_is_free() -> None:
+    ((*_, script, name),) = User.remove({"name": "q"})
+    assert name == "q"
+    state, user, _ = script.partition("userdel")
+    assert state.startswith(
+        'state=/var/lib/zmqfleet-state/$0; [ ! -d "$state" ] || chown root:root "$state"; '
+    )
+    assert user
+
+
+def test_a_secret_key_that_others_could_read_is_closed_again() -> None:
+    assert Key("q", "/etc/q", "keypair").commands(Actual(), False) == [
+        ("keypair", "/etc/q"),
+        ("chown", "root:root", "/etc/q/curve.key_secret", "/etc/q/curve.key"),
+        ("chmod", "400", "/etc/q/curve.key_secret"),
+        ("chmod", "644", "/etc/q/curve.key"),
+    ]
+
+
 def test_a_user_is_read_with_all_groups_and_roots_number() -> None:
     done = subprocess.run(
         ["sh", "-c", resources.read([User("root", "/root")], "/nowhere")],

@@ -67,6 +67,11 @@ SERVICE_FAULTS: dict[str, tuple[Change, str, str]] = {
         "no safe name",
     ),
     "a service named as a file of ours": (put(name="manifest"), "zmq_services[0].name", "manifest"),
+    "a service named as the file of passwords": (
+        put(name="netrc"),
+        "zmq_services[0].name",
+        "taken by the system",
+    ),
     "duplicate endpoint": (endpoint(1, name="orders"), "zmq_services[0].endpoints[1].name", "used twice"),
     "privileged port": (endpoint(0, port=1023), "zmq_services[0].endpoints[0].port", "privileged port"),
     "port zero": (endpoint(0, port=0), "zmq_services[0].endpoints[0].port", "no TCP port"),

@@ -19,8 +19,8 @@ from zmqfleet.fleet.schema import check, nearest, options
 from zmqfleet.gosources import replacements
 from zmqfleet.inventory import CONNECTION, FALSE, TEMPLATE, TRUE, Host, shortened, top_level
 
-_RESERVED = {"probe", "manifest", "root", "daemon", "bin", "sys", "sync", "mail", "backup", "nobody", "sshd", "ssh",
-             "cron", "dbus", "nftables", "systemd", "zmq-build", "zmqfleet-firewall"}  # fmt: skip
+_RESERVED = {"probe", "manifest", "netrc", "root", "daemon", "bin", "sys", "sync", "mail", "backup", "nobody", "sshd",
+             "ssh", "cron", "dbus", "nftables", "systemd", "zmq-build", "zmqfleet-firewall"}  # fmt: skip
 _PREFIXES = ("zmq_", "zeromq_", "golang_", "firewall_", "zmqfleet_")
 _LOOKUPS_AT_ONCE = 64
 
