@@ -327,21 +327,29 @@ class HostRun:
         return self._of_turn({**self.to_start(rolled=False), **self.to_start(rolled=True)}, turn)
 
     def _of_turn(self, waiting: dict[str, list[Change]], turn: int | None) -> dict[str, list[Change]]:
-        """Those whose turn it is. Where services hand ports to each other, all of a host's go together, last."""
+        """Those whose turn it is. Those that hand ports to each other go together, with the last one of them."""
         if turn is None or not self.fleet.turns:
             return waiting
-        if self.plan.handed_over:
-            return waiting if turn == len(self.fleet.turns) - 1 else {}
-        return {one.name: waiting[one.name] for one in self.fleet.turns[turn] if one.name in waiting}
+        turns = {one.name: number for number, every in enumerate(self.fleet.turns) for one in every}
+        return {
+            service: changes
+            for service, changes in waiting.items()
+            if max(turns[one] for one in self._together(service)) == turn
+        }
+
+    def _together(self, service: str) -> set[str]:
+        """A service, and those of the host that have its ports or get them."""
+        found = {service}
+        for _ in self.plan.handed_over:
+            for one, others in self.plan.handed_over.items():
+                if not found.isdisjoint({one, *others}):
+                    found |= {one, *others}
+        return found
 
     def _held_back(self, service: str) -> str:
         """Why a service stays as it is: it, or one that has or gets its port, did not start elsewhere, or one that it
         connects to is not where it was to be; empty if none of that."""
-        together = {service}
-        for _ in self.plan.handed_over:
-            for one, others in self.plan.handed_over.items():
-                if not together.isdisjoint({one, *others}):
-                    together |= {one, *others}
+        together = self._together(service)
         servers = {
             other.name for one in together for other, _ in self.fleet.connects(self.fleet.services[one])
         }

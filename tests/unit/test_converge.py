@@ -2,6 +2,7 @@
 
 import copy
 import grp
+import json
 import os
 import pwd
 import re
@@ -465,6 +466,39 @@ def test_a_renamed_service_that_does_not_run_costs_the_old_one_nowhere(
     assert engine.errors == {}
     assert units(hosts) == {"builder1": {"server"}, "broker1": {names[1]}, "broker2": {names[1]}}
     assert with_work(Engine(hosts).read(now).values()) == []
+
+
+def ports_of(host: ModelHost, client: str) -> dict[str, int]:
+    """To which port it connects for each of its servers."""
+    found = json.loads(host.paths[f"/etc/zmqfleet/{client}/endpoints.json"].data)["connects"]
+    return {name: int(one["endpoint"].rpartition(":")[2]) for name, (one, *_) in found.items()}
+
+
+@pytest.mark.parametrize("does_run", [False, True])
+def test_clients_of_services_that_exchange_ports_follow_them(
+    project: Project, modelled: Modelled, built: dict[str, ModelHost], does_run: bool
+) -> None:
+    def services(*ports: int) -> list[dict[str, Any]]:
+        servers = [service(name, "gateways", port) for name, port in zip(("aa", "bb"), ports, strict=True)]
+        for one in servers:
+            one["endpoints"][0]["allow"] = ["brokers"]
+        client = service("client", "brokers", 5700, connects=["aa.aa", "bb.bb"])
+        return [*servers, client, service("later", "gateways", 5701, connects=["client.client"])]
+
+    before = a_fleet(project, *services(5601, 5602))
+    hosts = dict(modelled(before, built))
+    Engine(hosts).run(before)
+    now = edited(project, *services(5602, 5601))
+    hosts = dict(modelled(now, hosts))
+    if not does_run:
+        hosts["gateway1"].broken.add(releases.release(now, now.services["aa"]).on_host)
+    engine = Engine(hosts)
+    engine.run(now)
+    expected = {"aa.aa": 5602, "bb.bb": 5601} if does_run else {"aa.aa": 5601, "bb.bb": 5602}
+    gateway = hosts["gateway1"].processes
+    assert {f"{name}.{name}": gateway[f"{name}.service"].ports[0] for name in ("aa", "bb")} == expected
+    assert ports_of(hosts["broker1"], "client") == ports_of(hosts["broker2"], "client") == expected
+    assert (engine.errors == {}) == does_run
 
 
 def test_a_service_that_does_not_run_where_it_has_moved_stays_where_it_was(

@@ -773,7 +773,7 @@ def test_an_allow_list_spares_nobody_whose_name_only_begins_like_that_of_a_host_
     assert f"directory {clients}: holds gateway1.example.probe.key" in plan.forecast
 
 
-def test_who_hands_a_port_over_is_known_and_goes_last(converged: Converged) -> None:
+def test_who_hands_a_port_over_is_known_and_goes_with_who_gets_it(converged: Converged) -> None:
     assert [converged.plan(host).handed_over for host in converged.hosts] == [{}] * len(converged.hosts)
     moved = {**SERVICE["endpoints"][0], "port": 5755}
     taker = {**SERVICE, "name": "a-taker", "endpoints": [SERVICE["endpoints"][0]]}
@@ -783,7 +783,7 @@ def test_who_hands_a_port_over_is_known_and_goes_last(converged: Converged) -> N
     assert len(converged.fleet.turns) == 2
     first, last = ({change.part.service for change in run.foreseen(ROLL_OUT, turn=turn) if isinstance(change, Change)}
                    for turn in (0, 1))  # fmt: skip
-    assert (first, last) == (set(), {"a-taker", "quotes"})
+    assert (first, last) == ({"a-taker", "quotes"}, set())
 
 
 def test_services_that_hand_ports_to_each_other_stay_together(converged: Converged) -> None:
