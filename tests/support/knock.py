@@ -12,6 +12,7 @@ stopped = []
 WAIT = 0.2  # seconds: the hosts are on one machine
 RATE = 1500  # connections a second
 AT_ONCE = 100  # most new ones in a round, where this process had to wait for its turn
+OPEN = 500  # most that wait for an answer, where packets are dropped: a login session has 1024 descriptors
 
 
 def knock(addresses, ports):
@@ -24,9 +25,8 @@ def knock(addresses, ports):
     print("knocking")
     while not stopped:
         now = time.monotonic()
-        for address, port in itertools.islice(
-            doors, min(AT_ONCE, max(0, int((now - started) * RATE) - tried))
-        ):
+        due = max(0, int((now - started) * RATE) - tried)
+        for address, port in itertools.islice(doors, min(AT_ONCE, OPEN - len(waiting), due)):
             one = socket.socket()
             one.setblocking(False)
             one.connect_ex((address, port))
