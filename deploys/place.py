@@ -198,8 +198,7 @@ def _read_all() -> None:
                 bad.add(one)
         state.fail_hosts(bad)
         if not _have_work():
-            good = [run for name, run in _runs.items() if name not in {one.name for one in bad}]
-            logger.info(f"    {nothing_to_do(good)}")
+            logger.info(f"    {nothing_to_do(_runs[one.name] for one in active if one not in bad)}")
 
 
 def _read(one: Any) -> Any:

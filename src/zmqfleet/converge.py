@@ -406,13 +406,13 @@ class HostRun:
             try:
                 started.add(service)
                 self._check(changes)
-                for other in self.plan.handed_over.get(service, ()):
-                    if other in waiting and other not in started:
-                        # which has it started again if this one goes back
-                        yield Execute((UNIT_START, "--yield", f"{other}.service", f"{service}.service"))
                 before = [one for one in leaving.values() if one.name in self.plan.succeeded.get(service, ())]
-                for removal in before:
-                    yield Execute((UNIT_START, "--yield", removal.name, f"{service}.service"))
+                others = (
+                    one for one in self.plan.handed_over.get(service, ()) if one in waiting.keys() - started
+                )
+                for unit in (*(f"{one}.service" for one in others), *(removal.name for removal in before)):
+                    # which has it started again if this one goes back
+                    yield Execute((UNIT_START, "--yield", unit, f"{service}.service"))
                 yield from self._place(changes)
                 for removal in before:
                     del leaving[removal.name]

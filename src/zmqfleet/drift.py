@@ -62,6 +62,13 @@ class Seen:
     unknown: Mapping[str, str]
     warnings: Sequence[str]
 
+    @property
+    def barred(self) -> list[str]:
+        """Who else's firewall may keep peers out, by host."""
+        return [
+            run.fleet.masked(f"{host}: {line}") for host, run in self.runs.items() for line in run.plan.barred
+        ]
+
 
 def read(fleet: Fleet, names: Sequence[str] = ()) -> Seen:
     """Reads hosts, given by name or group (all of them by default); one command a host, all at once.
@@ -91,15 +98,14 @@ def read(fleet: Fleet, names: Sequence[str] = ()) -> Seen:
 def look(fleet: Fleet, names: Sequence[str] = ()) -> Report:
     """Reads hosts as `read` does, and compares. Raises FleetError."""
     seen = read(fleet, names)
-    changes, refused, warnings = {}, {}, list(seen.warnings)
+    changes, refused = {}, {}
     for host, run in seen.runs.items():
         changes[host] = run.plan.forecast
-        warnings += [fleet.masked(f"{host}: {line}") for line in run.plan.barred]
         if run.plan.refusals:
             refused[host] = f"cannot be converged: {'; '.join(run.plan.refusals)}"
         elif run.plan.undecided:
             refused[host] = "; ".join(run.plan.undecided)
-    return Report(changes, {**seen.unknown, **refused}, warnings)
+    return Report(changes, {**seen.unknown, **refused}, [*seen.warnings, *seen.barred])
 
 
 def _read(run: HostRun, warnings: list[str]) -> tuple[str, str]:

@@ -345,6 +345,10 @@ _PLAIN = {
 _PROGRAM = "import sys; sys.path.insert(0, sys.argv.pop(1)); from zmqfleet.rendering import main; main()"
 
 
+# what Ansible says of passwords, not of variables that are called after the vault
+_OF_VAULT = re.compile(r"decrypt|vault (secret|password)", re.IGNORECASE)
+
+
 def _ansible_inventory(project: Path, inventory: Path, vaults: Sequence[Vault]) -> dict[str, Any]:
     command = [
         *(sys.executable, "-P", "-c", _PROGRAM, str(Path(__file__).resolve().parents[1])),
@@ -373,7 +377,7 @@ def _ansible_inventory(project: Path, inventory: Path, vaults: Sequence[Vault]) 
         os.close(end)
     if run.returncode != 0:
         errors = [line for line in run.stderr.splitlines() if line.strip()]
-        if "vault" in run.stderr.lower():
+        if _OF_VAULT.search(run.stderr):
             vaulted = [
                 str(path)
                 for path in variable_files(project, inventory)

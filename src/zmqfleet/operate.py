@@ -20,9 +20,8 @@ from zmqfleet.text import printable
 _AT_ONCE = 64
 _SECONDS = 120
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT")
-_ZONE = re.compile(
-    r"(?<=^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}[+-]\d\d)(?=\d\d )"
-)  # Debian 12's has no colon
+# Debian 12's has no colon
+_ZONE = re.compile(r"(?<=^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}[+-]\d\d)(?=\d\d )")
 _CURSOR = "-- cursor: "  # journalctl's last line, if asked for
 _LONGEST = 65536  # characters of a line of a journal
 

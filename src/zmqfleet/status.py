@@ -106,8 +106,7 @@ def look(fleet: Fleet, names: Sequence[str] = ()) -> Report:
         for one in fleet.services_of(host)
     ]
     chosen = [row for row in rows if row.host in hosts or row.service in names]
-    barred = [fleet.masked(f"{host}: {line}") for host, run in seen.runs.items() for line in run.plan.barred]
-    return Report(sorted(chosen, key=lambda row: (row.service, row.host)), seen.unknown, barred)
+    return Report(sorted(chosen, key=lambda row: (row.service, row.host)), seen.unknown, seen.barred)
 
 
 def _rows(run: HostRun) -> Iterator[Row]:

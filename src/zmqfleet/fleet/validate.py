@@ -23,6 +23,7 @@ _RESERVED = {"probe", "manifest", "netrc", "root", "daemon", "bin", "sys", "sync
              "ssh", "cron", "dbus", "nftables", "systemd", "zmq-build", "zmqfleet-firewall"}  # fmt: skip
 _PREFIXES = ("zmq_", "zeromq_", "golang_", "firewall_", "zmqfleet_")
 _LOOKUPS_AT_ONCE = 64
+_BROADCAST = ipaddress.ip_address("255.255.255.255")
 
 # What changes which code a process runs, or whom it takes for another: those that glibc keeps from privileged programs
 # (sysdeps/generic/unsecvars.h) but for what only names directories, and Go's own.
@@ -442,8 +443,6 @@ def _files(entry: dict[str, Any], at: str, project: Path) -> Iterator[Problem]:
             )
 
 
-_NOBODYS = (ipaddress.ip_address("255.255.255.255"),)
-
 # What other keys of zmq_services say, or what would undo what a service is protected by.
 _NOT_IN_UNIT = {
     "BindPaths": "root would see other files than the host's: say ReadWritePaths",
@@ -563,12 +562,8 @@ def _endpoints(entry: dict[str, Any], at: str, groups: dict[str, list[str]]) -> 
             except ValueError:
                 yield f"{here}.bind", f"{shown(bind)} is neither '*' nor an IP address"
                 continue
-            if (
-                "%" in bind
-                or getattr(address, "ipv4_mapped", None)
-                or address in _NOBODYS
-                or address.is_multicast
-            ):
+            is_mapped = isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped
+            if "%" in bind or is_mapped or address.is_multicast or address == _BROADCAST:
                 yield f"{here}.bind", f"{shown(bind)} is no address at which peers reach one host"
             elif bind.lower() != str(address):
                 # what is said in another way is not known for the same

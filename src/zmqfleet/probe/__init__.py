@@ -24,9 +24,8 @@ TIMEOUT = 3
 _NEED_SERVER_KEY = (plan.RIGHT, plan.UNKNOWN_KEY)
 _HOSTS_AT_ONCE = 64
 _HOST_DEADLINE = 120  # seconds
-_TURNS = (
-    40  # of the time-out of a cell, where that is longer: a host with very many cells tries them in turns
-)
+# of the time-out of a cell, where that is longer: a host with very many cells tries them in turns
+_TURNS = 40
 _LONGEST = 500  # characters of an evidence
 
 
