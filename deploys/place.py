@@ -39,7 +39,6 @@ from zmqfleet.converge import (
     Say,
     Warn,
     batch,
-    nothing_to_do,
     with_work,
 )
 from zmqfleet.deploys.hosts import ENDLESS, fleet, give_up_when_cut_off, read_to_an_end, refuse_data
@@ -84,6 +83,7 @@ class _ByName(set[Any]):
 
 _runs: dict[str, HostRun] = {}
 _foretold: dict[str, set[str]] = {}  # by host: what the run said at its start that it was going to see to
+_todo: set[str] = set()
 _failed: dict[str, Failure] = {}
 _reading = gevent.lock.RLock()
 
@@ -197,8 +197,10 @@ def _read_all() -> None:
                 logger.error(f"{one.print_prefix}{line}")
                 bad.add(one)
         state.fail_hosts(bad)
-        if not _have_work():
-            logger.info(f"    {nothing_to_do(_runs[one.name] for one in active if one not in bad)}")
+        todo, words = with_work(_runs[one.name] for one in active if one not in bad)
+        _todo.update(todo)
+        if not todo:
+            logger.info(f"    {words}")
 
 
 def _read(one: Any) -> Any:
@@ -219,10 +221,6 @@ def _read(one: Any) -> Any:
 
 def _holder() -> locking.Holder:
     return locking.Holder.of(os.getpid())
-
-
-def _have_work() -> bool:
-    return bool(with_work(_runs.values()))
 
 
 def _foreseen(todo: Iterable[Any]) -> Commands:
@@ -286,7 +284,7 @@ def converge(*capabilities: str) -> None:
     if host in state.active_hosts:
         _runs[host.name].is_whole = not capabilities
         _announce(capabilities)
-    if not _have_work():
+    if not _todo:
         return
     mark = {locking.MARK: _holder().text}
     _place_on_all(chosen, INSTALL, mark)
@@ -311,7 +309,7 @@ def _announce(capabilities: tuple[str, ...]) -> None:
     _foretold.setdefault(host.name, set()).update(map(_what, lines))
     for line in lines:
         logger.info(f"{host.print_prefix}{line}")
-    for line in (*plan.undecided, *plan.barred):
+    for line in plan.undecided:
         logger.warning(f"{host.print_prefix}{_told(line)}")
 
 

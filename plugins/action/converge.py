@@ -45,7 +45,6 @@ from zmqfleet.converge import (  # noqa: E402
     Say,
     Warn,
     batch,
-    nothing_to_do,
     with_work,
 )
 from zmqfleet.fleet import NO_SERVICES, Fleet, FleetError, load  # noqa: E402
@@ -137,11 +136,11 @@ class ActionModule(ActionBase):
         # not kept again: where hosts do not wait for each other, these may be at work
         runs = [run for host in hosts if hasattr(run := _recalled(fleet, host, play, {}), "plan")]
         for run in runs:
-            for line in (*run.plan.undecided, *run.plan.barred):
+            for line in run.plan.undecided:
                 self._display.warning(self._masked(f"{run.host}: {line}"))
-        turns, todo = list(range(len(fleet.turns))), with_work(runs)
+        turns, (todo, words) = list(range(len(fleet.turns))), with_work(runs)
         if not todo:
-            self._display.display(nothing_to_do(runs), stderr=True)
+            self._display.display(words, stderr=True)
         return {"changed": False, "todo": todo, "batch": batch(runs), "turns": turns}
 
     def _refuse_other_values(self, fleet: Fleet, host: str, variables: dict[str, Any]) -> None:

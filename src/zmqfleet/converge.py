@@ -13,10 +13,10 @@ from itertools import groupby
 from pathlib import PurePosixPath
 from typing import Any
 
-from zmqfleet import locking, releases
+from zmqfleet import locking, probe, releases
 from zmqfleet.capabilities import CONFIGURE, INSTALL, RETIRE, START
 from zmqfleet.capabilities.zmq_service import UNIT_START
-from zmqfleet.desired import MANIFEST, Change, Plan, Removal, learn, reading
+from zmqfleet.desired import MANIFEST, UNTRIED, Change, Plan, Removal, learn, reading
 from zmqfleet.fleet.model import ETC, Fleet, FleetError, Service
 from zmqfleet.resources import (
     Artefact,
@@ -542,13 +542,20 @@ class HostRun:
         yield from self._pause()
 
     def finish(self) -> Actions:
-        """The lock is given back; what has not been told yet is told."""
+        """The lock is given back; where another's firewall may keep peers out, the probe decides."""
         if self._is_locked:
-            for line in self.plan.barred:
-                yield Warn(f"{self.host}: {line}")
             yield Ask(locking.release(self.holder))
             self._is_locked = self._has_begun = False
         self._fail()
+        if self.plan.barred:
+            yield from self.look_again()
+            who = f"{self.host}: {'; '.join(self.plan.barred)}"
+            all_runs = not self.plan.changes(phase=START)
+            kept_out = probe.kept_out(self.fleet, [self.host])[self.host] if all_runs else None
+            if kept_out:
+                raise HostError(f"{who}: peers do not get through: {'; '.join(kept_out)}")
+            if kept_out is None:
+                yield Warn(f"{who}: {UNTRIED}")
 
     def _begin(self) -> Actions:
         """The lock, then a look that nobody else's run can make untrue, then the manifest."""
@@ -680,20 +687,22 @@ def _moves(service: str, changes: list[Change]) -> bool:
     return any(change.resource.name == f"{ETC}/{service}/endpoints.json" for change in changes)
 
 
-def with_work(runs: Iterable[HostRun]) -> list[str]:
-    """The hosts that a run may have to change: all of them if a key is to be made that others may need."""
+def with_work(runs: Iterable[HostRun]) -> tuple[list[str], str]:
+    """The hosts that have their turn in a run, which are all of them if a key is to be made that others may need; and,
+    if there are none, what the run says. Where another's firewall may keep peers out, that is tried at the end of a
+    run, or at once if there is nothing else to do."""
     every = list(runs)
     if any(isinstance(change.resource, Key) for run in every for change in run.plan.changes()):
-        return [run.host for run in every]
-    return [run.host for run in every if run.plan.forecast]
-
-
-def nothing_to_do(runs: Iterable[HostRun]) -> str:
-    """What a run says that finds all hosts as they are declared; it has not tried whether peers get through."""
-    every = list(runs)
+        return [run.host for run in every], ""
     barred = [run.host for run in every if run.plan.barred]
-    more = f"; whether peers get through to {', '.join(barred)}, zmqfleet probe tells" if barred else ""
-    return f"Nothing to do: {len(every)} hosts are as declared{more}"
+    if todo := {run.host for run in every if run.plan.forecast}:
+        return [run.host for run in every if run.host in {*todo, *barred}], ""
+    kept_out = probe.kept_out(every[0].fleet, barred) if barred else {}
+    unknown = [host for host, lines in kept_out.items() if lines is None]
+    more = f"; whether peers get through to {', '.join(unknown)}, zmqfleet probe tells" if unknown else ""
+    return [
+        host for host, lines in kept_out.items() if lines
+    ], f"Nothing to do: {len(every)} hosts are as declared{more}"
 
 
 def batch(runs: Iterable[HostRun]) -> int:

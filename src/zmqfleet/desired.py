@@ -33,6 +33,7 @@ from zmqfleet.resources import (
 )
 
 MANIFEST = f"{ETC}/manifest"
+UNTRIED = "zmqfleet probe tells whether peers get through"  # in spite of who else drops what comes in
 
 _KINDS = {kind.kind: kind for kind in KINDS}
 _Name = tuple[str, str]  # kind and name
@@ -178,7 +179,7 @@ class Plan:
     @cached_property
     def barred(self) -> list[str]:
         """Who else's firewall may keep peers from endpoints that the fleet's lets them reach, a line for each. What it
-        allows only trying tells."""
+        allows only the probe tells."""
         rules = [one for _, one in self._owned.values() if isinstance(one, Rule)]
         lines = []
         for whose in sorted({whose for _, whose in self.actual.filters}):
@@ -189,8 +190,7 @@ class Plan:
             )
             if ports:
                 lines.append(
-                    f"{whose} there drops what it does not allow itself, and has to allow tcp {ports}: zmqfleet probe "
-                    "tells whether peers get through"
+                    f"{whose} there drops what it does not allow itself, and has to allow tcp {ports}"
                 )
         return lines
 

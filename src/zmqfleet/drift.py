@@ -9,6 +9,7 @@ from typing import Any
 
 from zmqfleet import locking, remote
 from zmqfleet.converge import Answer, Ask, HostError, HostRun, Warn
+from zmqfleet.desired import UNTRIED
 from zmqfleet.fleet.model import Fleet, FleetError
 from zmqfleet.fleet.schema import nearest
 
@@ -66,7 +67,9 @@ class Seen:
     def barred(self) -> list[str]:
         """Who else's firewall may keep peers out, by host."""
         return [
-            run.fleet.masked(f"{host}: {line}") for host, run in self.runs.items() for line in run.plan.barred
+            run.fleet.masked(f"{host}: {line}: {UNTRIED}")
+            for host, run in self.runs.items()
+            for line in run.plan.barred
         ]
 
 

@@ -472,7 +472,7 @@ class Engine:
     def run(self, fleet: Fleet) -> dict[str, HostRun]:
         """Converges all hosts; what goes wrong on one is in `errors`. Raises Cut."""
         runs = self.read(fleet)
-        if not with_work(runs.values()):
+        if not with_work(runs.values())[0]:
             return runs
         for phase in self.phases(fleet):
             for run in runs.values():

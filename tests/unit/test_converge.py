@@ -7,6 +7,7 @@ import os
 import pwd
 import re
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from host_model import HOLDER, Engine, ModelHost, Modelled
 from team_project import CLIENT, GROUPS, SERVICE, Project, fleet_of
 
-from zmqfleet import converge, releases
+from zmqfleet import converge, probe, releases, remote
 from zmqfleet.capabilities import CONFIGURE, INSTALL
 from zmqfleet.converge import (
     MAKE_UPLOADS,
@@ -30,7 +31,10 @@ from zmqfleet.converge import (
     with_work,
 )
 from zmqfleet.fleet import Fleet, FleetError, load
+from zmqfleet.inventory import Host
 from zmqfleet.locking import MARK, PATH
+from zmqfleet.probe.plan import Planned
+from zmqfleet.probe.verdict import Outcome
 from zmqfleet.resources import Artefact, File, Inline
 
 
@@ -220,11 +224,11 @@ def test_the_smallest_batch_of_services_concerned_holds(project: Project, modell
 def test_all_hosts_have_work_where_a_key_is_to_be_made(fleet: Fleet, modelled: Modelled) -> None:
     hosts = dict(modelled(fleet, {}))
     assert Engine(hosts).run(fleet)
-    assert with_work(Engine(hosts).read(fleet).values()) == []
+    assert with_work(Engine(hosts).read(fleet).values())[0] == []
     hosts["stranger1"].packages.clear()
-    assert with_work(Engine(hosts).read(fleet).values()) == ["stranger1"]
+    assert with_work(Engine(hosts).read(fleet).values())[0] == ["stranger1"]
     hosts["gateway1"]._remove("/etc/zmqfleet/quotes-client/curve.key_secret")
-    assert with_work(Engine(hosts).read(fleet).values()) == list(hosts)
+    assert with_work(Engine(hosts).read(fleet).values())[0] == list(hosts)
 
 
 def test_what_leaves_stays_where_not_all_runs(project: Project, fleet: Fleet, modelled: Modelled) -> None:
@@ -303,7 +307,7 @@ def test_a_service_that_does_not_compile_keeps_no_other_one(
     again.run(new)
     assert again.errors == {}
     assert programs(built)["quotes-client.service"] == release.on_host
-    assert with_work(Engine(dict(modelled(new, built))).read(new).values()) == []
+    assert with_work(Engine(dict(modelled(new, built))).read(new).values())[0] == []
 
 
 def test_nobody_is_sent_to_a_port_that_a_service_which_does_not_compile_was_to_have(
@@ -376,7 +380,7 @@ def test_a_build_host_takes_no_service_that_it_only_builds_for_its_own(
     engine.run(now)
     assert engine.errors == {}
     assert set(hosts["builder1"].processes) >= {f"{name}.service"}
-    assert with_work(Engine(hosts).read(now).values()) == []
+    assert with_work(Engine(hosts).read(now).values())[0] == []
 
 
 @pytest.mark.parametrize("ports", [(5557, 5555), (5556, 5555)], ids=["handed on", "exchanged"])
@@ -465,7 +469,7 @@ def test_a_renamed_service_that_does_not_run_costs_the_old_one_nowhere(
     engine.run(now)
     assert engine.errors == {}
     assert units(hosts) == {"builder1": {"server"}, "broker1": {names[1]}, "broker2": {names[1]}}
-    assert with_work(Engine(hosts).read(now).values()) == []
+    assert with_work(Engine(hosts).read(now).values())[0] == []
 
 
 def ports_of(host: ModelHost, client: str) -> dict[str, int]:
@@ -635,22 +639,89 @@ def test_what_may_take_minutes_is_said_before_it_begins(fleet: Fleet, modelled: 
     assert engine.said == [], "there was nothing to wait for"
 
 
-def test_who_else_drops_what_comes_in_is_said_where_peers_are_to_get_through(
-    fleet: Fleet, modelled: Modelled
-) -> None:
+@pytest.fixture
+def barred(fleet: Fleet, modelled: Modelled) -> dict[str, ModelHost]:
+    """Hosts of which two have others' firewalls; one of these has nothing that peers are to reach."""
     hosts = dict(modelled(fleet, {}))
     hosts["broker1"].filters = {("ip", "ufw"), ("ip6", "ufw"), ("inet", "firewalld"), ("ip6", "table mine")}
-    hosts["gateway1"].filters = {("ip", "ufw")}  # a client, whom nobody has to reach
-    engine = Engine(hosts)
+    hosts["gateway1"].filters = {("ip", "ufw")}
+    return hosts
+
+
+def peers_meet(monkeypatch: pytest.MonkeyPatch, outcome: Outcome | None) -> list[Planned]:
+    """In place of ssh: what each host meets that tries an endpoint, None if it cannot be asked. Gives what is tried."""
+    asked: list[Planned] = []
+
+    def ask(host: Host, cells: Sequence[tuple[int, Planned]], _: int) -> dict[int, Outcome]:
+        asked.extend(cell for _, cell in cells)
+        if outcome is None:
+            raise remote.RemoteError("no route")
+        return {number: outcome for number, _ in cells}
+
+    monkeypatch.setattr(probe, "_ask", ask)
+    return asked
+
+
+WHO = "; ".join(
+    f"{whose} there drops what it does not allow itself, and has to allow tcp 5555 (quotes.orders), 5556 (quotes.ticks)"
+    for whose in ("firewalld", "ufw")
+)
+
+
+def test_a_run_has_not_succeeded_while_anothers_firewall_keeps_peers_out(
+    fleet: Fleet, barred: dict[str, ModelHost], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = peers_meet(monkeypatch, Outcome("closed", "tcp", "nobody answers"))
+    engine = Engine(barred)
+    engine.run(fleet)
+    assert engine.errors.keys() == {"broker1"}
+    assert engine.errors["broker1"].startswith(f"broker1: {WHO}: peers do not get through: ")
+    assert "gateway1 to quotes.orders: nobody answers" in engine.errors["broker1"]
+    assert {(one.source, one.destination, one.endpoint, one.credentials) for one in asked} == {
+        ("gateway1", "broker1", "orders", "right"),
+        ("gateway1", "broker1", "ticks", "right"),
+    }
+    assert not barred["broker1"].locked
+    # nor has one that finds nothing to do
+    again = Engine(barred)
+    again.run(fleet)
+    assert again.errors == engine.errors
+    assert again.actions == 0
+
+
+def test_a_run_says_nothing_of_anothers_firewall_that_lets_peers_through(
+    fleet: Fleet, barred: dict[str, ModelHost], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peers_meet(monkeypatch, Outcome("closed", "zap", "admitted to TCP, not to the service", connected=True))
+    engine = Engine(barred)
     runs = engine.run(fleet)
-    lines = [
-        f"{whose} there drops what it does not allow itself, and has to allow tcp 5555 (quotes.orders), "
-        "5556 (quotes.ticks): zmqfleet probe tells whether peers get through"
-        for whose in ("firewalld", "ufw")
-    ]
-    assert engine.warnings == [f"broker1: {line}" for line in lines]
-    # engines ask for it where a host has nothing to do
-    assert (runs["broker1"].plan.barred, runs["gateway1"].plan.barred) == (lines, [])
+    assert (engine.warnings, engine.errors) == ([], {})
+    todo, words = with_work(Engine(barred).read(fleet).values())
+    assert (todo, words) == ([], f"Nothing to do: {len(runs)} hosts are as declared")
+
+
+def test_whether_peers_get_through_is_left_open_where_none_of_them_can_be_asked(
+    fleet: Fleet, barred: dict[str, ModelHost], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peers_meet(monkeypatch, None)
+    engine = Engine(barred)
+    runs = engine.run(fleet)
+    assert engine.warnings == [f"broker1: {WHO}: zmqfleet probe tells whether peers get through"]
+    assert with_work(Engine(barred).read(fleet).values()) == (
+        [],
+        f"Nothing to do: {len(runs)} hosts are as declared; whether peers get through to broker1, zmqfleet probe tells",
+    )
+
+
+def test_what_does_not_run_is_not_tried(
+    fleet: Fleet, barred: dict[str, ModelHost], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = peers_meet(monkeypatch, Outcome("closed", "tcp", "refused"))
+    engine = Engine(barred)
+    for run in engine.read(fleet).values():
+        engine.follow(run, run.finish())
+    assert (asked, engine.errors) == ([], {})
+    assert engine.warnings == [f"broker1: {WHO}: zmqfleet probe tells whether peers get through"]
 
 
 def test_an_entry_of_a_kind_that_nobody_knows_is_let_be(fleet: Fleet, modelled: Modelled) -> None:

@@ -1,7 +1,7 @@
 """The probe: proves from every host which sockets answer and which must not."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
 from importlib import resources
@@ -16,7 +16,7 @@ from zmqfleet.probe.report import Report
 from zmqfleet.probe.verdict import Outcome
 from zmqfleet.text import printable
 
-__all__ = ["TIMEOUT", "Report", "run"]
+__all__ = ["TIMEOUT", "Report", "kept_out", "run"]
 
 TIMEOUT = 3
 """Seconds that one connection may take, if nothing else is said."""
@@ -24,6 +24,7 @@ TIMEOUT = 3
 _NEED_SERVER_KEY = (plan.RIGHT, plan.UNKNOWN_KEY)
 _HOSTS_AT_ONCE = 64
 _HOST_DEADLINE = 120  # seconds
+_PATIENT = 10  # seconds, where nobody has said how slow the fleet is
 # of the time-out of a cell, where that is longer: a host with very many cells tries them in turns
 _TURNS = 40
 _LONGEST = 500  # characters of an evidence
@@ -41,7 +42,29 @@ def run(
     Nothing is changed anywhere and no application message is sent. A host that cannot be asked is no error:
     the report says so.
     """
-    planned = plan.cells(fleet, public_keys)
+    return _run(fleet, plan.cells(fleet, public_keys), say, timeout)
+
+
+def kept_out(fleet: Fleet, hosts: Collection[str]) -> dict[str, list[str] | None]:
+    """Tries what other hosts are to reach on these: by host, the TCP connections that do not come about, a line each;
+    None where that cannot be told."""
+    cells = [
+        cell
+        for cell in plan.cells(fleet, fleet.public_keys())
+        if cell.destination in hosts and cell.source != cell.destination and cell.expected == verdict.OPEN
+    ]
+    found: dict[str, list[str] | None] = {}
+    report = _run(fleet, cells, lambda _: None, _PATIENT)
+    for host in hosts:
+        tried = [cell for cell in report.cells if cell.destination == host]
+        shut = [cell for cell in tried if cell.observed == verdict.CLOSED and cell.layer == "tcp"]
+        is_known = tried and all(cell.observed != verdict.UNKNOWN for cell in tried)
+        lines = [f"{cell.source} to {cell.service}.{cell.endpoint}: {cell.evidence}" for cell in shut]
+        found[host] = lines if lines or is_known else None
+    return found
+
+
+def _run(fleet: Fleet, planned: Sequence[Planned], say: Callable[[str], None], timeout: int) -> Report:
     outcomes: dict[int, Outcome] = {}
     to_ask: dict[str, list[int]] = {}
     unreachable: dict[str, str] = {}
