@@ -39,7 +39,7 @@ from zmqfleet.converge import (
     Say,
     Warn,
     batch,
-    with_work,
+    outset,
 )
 from zmqfleet.deploys.hosts import ENDLESS, fleet, give_up_when_cut_off, read_to_an_end, refuse_data
 from zmqfleet.fleet import NO_SERVICES
@@ -197,10 +197,12 @@ def _read_all() -> None:
                 logger.error(f"{one.print_prefix}{line}")
                 bad.add(one)
         state.fail_hosts(bad)
-        todo, words = with_work(_runs[one.name] for one in active if one not in bad)
-        _todo.update(todo)
-        if not todo:
-            logger.info(f"    {words}")
+        found = outset(_runs[one.name] for one in active if one not in bad)
+        _todo.update(found.todo)
+        for line in found.warnings:
+            logger.warning(_told(line))
+        if not found.todo:
+            logger.info(f"    {found.words}")
 
 
 def _read(one: Any) -> Any:
@@ -298,7 +300,8 @@ def converge(*capabilities: str) -> None:
             start(True, turn, name=f"zmq_service | Roll out {names}", _parallel=at_once, _env=mark)
     if not capabilities:
         retire(name="Retire what is no longer declared", _env=mark)
-    finish(name="Give the lock back")
+    # fewer than sshd takes at once of those that are not logged in yet (MaxStartups), where all ask one peer
+    finish(name="Give the lock back", _parallel=8)
 
 
 def _announce(capabilities: tuple[str, ...]) -> None:

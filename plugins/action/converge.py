@@ -45,7 +45,7 @@ from zmqfleet.converge import (  # noqa: E402
     Say,
     Warn,
     batch,
-    with_work,
+    outset,
 )
 from zmqfleet.fleet import NO_SERVICES, Fleet, FleetError, load  # noqa: E402
 from zmqfleet.fleet.model import without_others  # noqa: E402
@@ -138,10 +138,13 @@ class ActionModule(ActionBase):
         for run in runs:
             for line in run.plan.undecided:
                 self._display.warning(self._masked(f"{run.host}: {line}"))
-        turns, (todo, words) = list(range(len(fleet.turns))), with_work(runs)
-        if not todo:
-            self._display.display(words, stderr=True)
-        return {"changed": False, "todo": todo, "batch": batch(runs), "turns": turns}
+        found = outset(runs)
+        for line in found.warnings:
+            self._display.warning(self._masked(line))
+        if not found.todo:
+            self._display.display(found.words, stderr=True)
+        turns = list(range(len(fleet.turns)))
+        return {"changed": False, "todo": found.todo, "batch": batch(runs), "turns": turns}
 
     def _refuse_other_values(self, fleet: Fleet, host: str, variables: dict[str, Any]) -> None:
         """Our variables are the inventory's and the project's: a play's own would be seen by nobody else."""

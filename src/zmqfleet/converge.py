@@ -13,11 +13,12 @@ from itertools import groupby
 from pathlib import PurePosixPath
 from typing import Any
 
-from zmqfleet import locking, probe, releases
+from zmqfleet import locking, releases
 from zmqfleet.capabilities import CONFIGURE, INSTALL, RETIRE, START
 from zmqfleet.capabilities.zmq_service import UNIT_START
 from zmqfleet.desired import MANIFEST, UNTRIED, Change, Plan, Removal, learn, reading
 from zmqfleet.fleet.model import ETC, Fleet, FleetError, Service
+from zmqfleet.probe.through import kept_out
 from zmqfleet.resources import (
     Artefact,
     Directory,
@@ -55,6 +56,8 @@ _PUT = (
     'if [ "$(sha256sum <"$5" | cut -c -64)" = "$7" ]; then mv -fT "$5" "$6"; '
     'else echo "$6: its upload is not what was sent" >&2; exit 1; fi'
 )
+
+_TOLD = 5  # connections that do not come about, in one message
 
 # what a killed run left where it was replacing a file, and where uploads pass
 _SWEEP = (
@@ -549,13 +552,12 @@ class HostRun:
         self._fail()
         if self.plan.barred:
             yield from self.look_again()
-            who = f"{self.host}: {'; '.join(self.plan.barred)}"
             all_runs = not self.plan.changes(phase=START)
-            kept_out = probe.kept_out(self.fleet, [self.host])[self.host] if all_runs else None
-            if kept_out:
-                raise HostError(f"{who}: peers do not get through: {'; '.join(kept_out)}")
-            if kept_out is None:
-                yield Warn(f"{who}: {UNTRIED}")
+            lines = kept_out(self.fleet, [self.host])[self.host] if all_runs else None
+            if lines:
+                raise HostError(_barred(self, lines))
+            if lines is None:
+                yield Warn(_barred(self, None))
 
     def _begin(self) -> Actions:
         """The lock, then a look that nobody else's run can make untrue, then the manifest."""
@@ -687,22 +689,38 @@ def _moves(service: str, changes: list[Change]) -> bool:
     return any(change.resource.name == f"{ETC}/{service}/endpoints.json" for change in changes)
 
 
-def with_work(runs: Iterable[HostRun]) -> tuple[list[str], str]:
-    """The hosts that have their turn in a run, which are all of them if a key is to be made that others may need; and,
-    if there are none, what the run says. Where another's firewall may keep peers out, that is tried at the end of a
-    run, or at once if there is nothing else to do."""
+@dataclass(frozen=True)
+class Outset:
+    """What is known once all hosts are read: those that have their turn in the run, what people should know of these,
+    and what the run says if there are none."""
+
+    todo: list[str]
+    warnings: list[str]
+    words: str
+
+
+def outset(runs: Iterable[HostRun]) -> Outset:
+    """How a run begins. All hosts have their turn if a key is to be made that others may need. Where another's firewall
+    may keep peers out, that is tried at the end of the run, or now if there is nothing else to do."""
     every = list(runs)
-    if any(isinstance(change.resource, Key) for run in every for change in run.plan.changes()):
-        return [run.host for run in every], ""
-    barred = [run.host for run in every if run.plan.barred]
-    if todo := {run.host for run in every if run.plan.forecast}:
-        return [run.host for run in every if run.host in {*todo, *barred}], ""
-    kept_out = probe.kept_out(every[0].fleet, barred) if barred else {}
-    unknown = [host for host, lines in kept_out.items() if lines is None]
-    more = f"; whether peers get through to {', '.join(unknown)}, zmqfleet probe tells" if unknown else ""
-    return [
-        host for host, lines in kept_out.items() if lines
-    ], f"Nothing to do: {len(every)} hosts are as declared{more}"
+    barred = {run.host: run for run in every if run.plan.barred}
+    makes_key = any(isinstance(change.resource, Key) for run in every for change in run.plan.changes())
+    if todo := [run.host for run in every if makes_key or run.plan.forecast]:
+        todo = [run.host for run in every if run.host in {*todo, *barred}]
+        return Outset(todo, [_barred(run, None) for run in barred.values()], "")
+    tried = kept_out(every[0].fleet, list(barred)) if barred else {}
+    warnings = [_barred(barred[host], lines) for host, lines in tried.items() if lines != []]
+    words = f"Nothing to do: {len(every)} hosts are as declared"
+    return Outset([host for host, lines in tried.items() if lines], warnings, words)
+
+
+def _barred(run: HostRun, kept_out: list[str] | None) -> str:
+    """Who else's firewall may keep peers out of a host, or what it does; None if that is not known."""
+    who = f"{run.host}: {'; '.join(run.plan.barred)}"
+    if kept_out is None:
+        return f"{who}: {UNTRIED}"
+    more = f"; and {len(kept_out) - _TOLD} more" if len(kept_out) > _TOLD else ""
+    return f"{who}: peers do not get through: {'; '.join(kept_out[:_TOLD])}{more}"
 
 
 def batch(runs: Iterable[HostRun]) -> int:

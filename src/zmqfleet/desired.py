@@ -13,6 +13,7 @@ from typing import Any
 from zmqfleet import releases
 from zmqfleet.capabilities import ORDER, PHASES, RETIRE, START, Part
 from zmqfleet.fleet import keys
+from zmqfleet.fleet.addresses import addresses
 from zmqfleet.fleet.model import ETC, Fleet, FleetError
 from zmqfleet.fleet.schema import nearest
 from zmqfleet.resources import (
@@ -180,7 +181,9 @@ class Plan:
     def barred(self) -> list[str]:
         """Who else's firewall may keep peers from endpoints that the fleet's lets them reach, a line for each. What it
         allows only the probe tells."""
-        rules = [one for _, one in self._owned.values() if isinstance(one, Rule)]
+        own = set(addresses(self.fleet.hosts[self.host])) if self.host in self.fleet.hosts else set()
+        # no firewall stands between a host and itself
+        rules = [one for _, one in self._owned.values() if isinstance(one, Rule) and set(one.peers) - own]
         lines = []
         for whose in sorted({whose for _, whose in self.actual.filters}):
             families = {family for family, name in self.actual.filters if name == whose}

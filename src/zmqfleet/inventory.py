@@ -7,7 +7,6 @@ import os
 import re
 import shlex
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from zmqfleet import ROLES
+from zmqfleet import ROLES, python
 
 try:
     from yaml import CSafeLoader as _SafeLoader  # ten times as fast, and what Ansible reads with
@@ -341,17 +340,13 @@ _PLAIN = {
 }
 
 
-# -P and the path: this very package, and nothing that lies in the working directory
-_PROGRAM = "import sys; sys.path.insert(0, sys.argv.pop(1)); from zmqfleet.rendering import main; main()"
-
-
 # what Ansible says of passwords, not of variables that are called after the vault
 _OF_VAULT = re.compile(r"decrypt|vault (secret|password)", re.IGNORECASE)
 
 
 def _ansible_inventory(project: Path, inventory: Path, vaults: Sequence[Vault]) -> dict[str, Any]:
     command = [
-        *(sys.executable, "-P", "-c", _PROGRAM, str(Path(__file__).resolve().parents[1])),
+        *python("zmqfleet.rendering"),
         *("-i", str(inventory), "--playbook-dir", str(project), "--list"),
     ]
     pipes = []

@@ -48,17 +48,18 @@ class Answer:
     stderr: str
 
 
-def run(host: Host, *command: str, stdin: str = "", seconds: float) -> Answer:
+def run(host: Host, *command: str, stdin: str = "", seconds: float, most: int = _MOST) -> Answer:
     """Runs a command as root, by sudo where the inventory says so. Raises RemoteError if ssh does not get that far in
-    time, or the host prints more than 16 MiB; ssh's own status is 255."""
+    time, or the host prints more than `most` bytes; ssh's own status is 255."""
     sudo = ("sudo", "-n") if host.become else ()
     with tempfile.TemporaryFile() as stdout:
         try:
-            status, stderr = bounded(_MOST, host.ssh(*sudo, *command), stdout, seconds, stdin)
+            status, stderr = bounded(most, host.ssh(*sudo, *command), stdout, seconds, stdin)
         except subprocess.TimeoutExpired:
             raise RemoteError(f"no answer over ssh within {seconds:.0f} s") from None
         if status == TOO_MUCH:
-            raise RemoteError(f"printed more than {_MOST // 1024**2} MiB")
+            unit, size = ("MiB", 1024**2) if most >= 1024**2 else ("KiB", 1024)
+            raise RemoteError(f"printed more than {most // size} {unit}")
         if status in (126, 127) and not stdout.tell():
             raise RemoteError(f"ssh cannot be run here, or {command[0]} there: {stderr.strip()}")
         stdout.seek(0)

@@ -32,7 +32,7 @@ from zmqfleet.converge import (
     Put,
     Say,
     Warn,
-    with_work,
+    outset,
 )
 from zmqfleet.fleet import Fleet
 from zmqfleet.releases import release
@@ -472,7 +472,7 @@ class Engine:
     def run(self, fleet: Fleet) -> dict[str, HostRun]:
         """Converges all hosts; what goes wrong on one is in `errors`. Raises Cut."""
         runs = self.read(fleet)
-        if not with_work(runs.values())[0]:
+        if not outset(runs.values()).todo:
             return runs
         for phase in self.phases(fleet):
             for run in runs.values():
@@ -503,7 +503,8 @@ class Engine:
         runs = {name: HostRun(fleet, name, HOLDER, failed, is_whole=True) for name in fleet.hosts}
         for look in (lambda run: run.read(), lambda run: run.look_again()):
             for run in runs.values():
-                self.follow(run, look(run))
+                if run.host not in self.errors:
+                    self.follow(run, look(run))
         return {name: run for name, run in runs.items() if name not in self.errors}
 
     def follow(self, run: HostRun, actions: Actions) -> None:

@@ -7,7 +7,8 @@ import os
 import pwd
 import re
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 from host_model import HOLDER, Engine, ModelHost, Modelled
 from team_project import CLIENT, GROUPS, SERVICE, Project, fleet_of
 
-from zmqfleet import converge, probe, releases, remote
+from zmqfleet import converge, releases
 from zmqfleet.capabilities import CONFIGURE, INSTALL
 from zmqfleet.converge import (
     MAKE_UPLOADS,
@@ -28,11 +29,12 @@ from zmqfleet.converge import (
     Put,
     Say,
     batch,
-    with_work,
+    outset,
 )
 from zmqfleet.fleet import Fleet, FleetError, load
 from zmqfleet.inventory import Host
 from zmqfleet.locking import MARK, PATH
+from zmqfleet.probe import plan, through
 from zmqfleet.probe.plan import Planned
 from zmqfleet.probe.verdict import Outcome
 from zmqfleet.resources import Artefact, File, Inline
@@ -224,11 +226,11 @@ def test_the_smallest_batch_of_services_concerned_holds(project: Project, modell
 def test_all_hosts_have_work_where_a_key_is_to_be_made(fleet: Fleet, modelled: Modelled) -> None:
     hosts = dict(modelled(fleet, {}))
     assert Engine(hosts).run(fleet)
-    assert with_work(Engine(hosts).read(fleet).values())[0] == []
+    assert outset(Engine(hosts).read(fleet).values()).todo == []
     hosts["stranger1"].packages.clear()
-    assert with_work(Engine(hosts).read(fleet).values())[0] == ["stranger1"]
+    assert outset(Engine(hosts).read(fleet).values()).todo == ["stranger1"]
     hosts["gateway1"]._remove("/etc/zmqfleet/quotes-client/curve.key_secret")
-    assert with_work(Engine(hosts).read(fleet).values())[0] == list(hosts)
+    assert outset(Engine(hosts).read(fleet).values()).todo == list(hosts)
 
 
 def test_what_leaves_stays_where_not_all_runs(project: Project, fleet: Fleet, modelled: Modelled) -> None:
@@ -307,7 +309,7 @@ def test_a_service_that_does_not_compile_keeps_no_other_one(
     again.run(new)
     assert again.errors == {}
     assert programs(built)["quotes-client.service"] == release.on_host
-    assert with_work(Engine(dict(modelled(new, built))).read(new).values())[0] == []
+    assert outset(Engine(dict(modelled(new, built))).read(new).values()).todo == []
 
 
 def test_nobody_is_sent_to_a_port_that_a_service_which_does_not_compile_was_to_have(
@@ -380,7 +382,7 @@ def test_a_build_host_takes_no_service_that_it_only_builds_for_its_own(
     engine.run(now)
     assert engine.errors == {}
     assert set(hosts["builder1"].processes) >= {f"{name}.service"}
-    assert with_work(Engine(hosts).read(now).values())[0] == []
+    assert outset(Engine(hosts).read(now).values()).todo == []
 
 
 @pytest.mark.parametrize("ports", [(5557, 5555), (5556, 5555)], ids=["handed on", "exchanged"])
@@ -469,7 +471,7 @@ def test_a_renamed_service_that_does_not_run_costs_the_old_one_nowhere(
     engine.run(now)
     assert engine.errors == {}
     assert units(hosts) == {"builder1": {"server"}, "broker1": {names[1]}, "broker2": {names[1]}}
-    assert with_work(Engine(hosts).read(now).values())[0] == []
+    assert outset(Engine(hosts).read(now).values()).todo == []
 
 
 def ports_of(host: ModelHost, client: str) -> dict[str, int]:
@@ -648,17 +650,16 @@ def barred(fleet: Fleet, modelled: Modelled) -> dict[str, ModelHost]:
     return hosts
 
 
-def peers_meet(monkeypatch: pytest.MonkeyPatch, outcome: Outcome | None) -> list[Planned]:
-    """In place of ssh: what each host meets that tries an endpoint, None if it cannot be asked. Gives what is tried."""
+def peers_meet(monkeypatch: pytest.MonkeyPatch, outcome: Outcome) -> list[Planned]:
+    """In place of ssh: what every host meets that tries an endpoint. Gives what is tried."""
     asked: list[Planned] = []
 
-    def ask(host: Host, cells: Sequence[tuple[int, Planned]], _: int) -> dict[int, Outcome]:
-        asked.extend(cell for _, cell in cells)
-        if outcome is None:
-            raise remote.RemoteError("no route")
-        return {number: outcome for number, _ in cells}
+    def tried(hosts: Mapping[str, Host], cells: Sequence[Planned]) -> list[Outcome]:
+        assert {cell.source for cell in cells} == hosts.keys()
+        asked.extend(cells)
+        return [outcome] * len(cells)
 
-    monkeypatch.setattr(probe, "_ask", ask)
+    monkeypatch.setattr(through, "_tried", tried)
     return asked
 
 
@@ -674,19 +675,30 @@ def test_a_run_has_not_succeeded_while_anothers_firewall_keeps_peers_out(
     asked = peers_meet(monkeypatch, Outcome("closed", "tcp", "nobody answers"))
     engine = Engine(barred)
     engine.run(fleet)
-    assert engine.errors.keys() == {"broker1"}
-    assert engine.errors["broker1"].startswith(f"broker1: {WHO}: peers do not get through: ")
-    assert "gateway1 to quotes.orders: nobody answers" in engine.errors["broker1"]
+    said = (
+        f"broker1: {WHO}: peers do not get through: gateway1 to quotes.orders: nobody answers; "
+        "gateway1 to quotes.ticks: nobody answers"
+    )
+    assert engine.errors == {"broker1": said}
     assert {(one.source, one.destination, one.endpoint, one.credentials) for one in asked} == {
         ("gateway1", "broker1", "orders", "right"),
         ("gateway1", "broker1", "ticks", "right"),
     }
     assert not barred["broker1"].locked
-    # nor has one that finds nothing to do
+    # nor has one that finds nothing to do; a forecast says it, too
+    found = outset(Engine(barred).read(fleet).values())
+    assert (found.todo, found.warnings) == (["broker1"], [said])
+    again = Engine(barred)
+    again.run(fleet)
+    assert (again.errors, again.actions) == (engine.errors, 0)
+    # and one that has something to do elsewhere
+    barred["stranger1"].packages.clear()
+    found = outset(Engine(barred).read(fleet).values())
+    words = f"broker1: {WHO}: zmqfleet probe tells whether peers get through"
+    assert (found.todo, found.warnings) == (["broker1", "stranger1"], [words])
     again = Engine(barred)
     again.run(fleet)
     assert again.errors == engine.errors
-    assert again.actions == 0
 
 
 def test_a_run_says_nothing_of_anothers_firewall_that_lets_peers_through(
@@ -696,21 +708,70 @@ def test_a_run_says_nothing_of_anothers_firewall_that_lets_peers_through(
     engine = Engine(barred)
     runs = engine.run(fleet)
     assert (engine.warnings, engine.errors) == ([], {})
-    todo, words = with_work(Engine(barred).read(fleet).values())
-    assert (todo, words) == ([], f"Nothing to do: {len(runs)} hosts are as declared")
+    found = outset(Engine(barred).read(fleet).values())
+    assert (found.todo, found.warnings) == ([], [])
+    assert found.words == f"Nothing to do: {len(runs)} hosts are as declared"
 
 
-def test_whether_peers_get_through_is_left_open_where_none_of_them_can_be_asked(
-    fleet: Fleet, barred: dict[str, ModelHost], monkeypatch: pytest.MonkeyPatch
+NOT_TRIED = [
+    Outcome("unknown", None, "no route"),
+    Outcome("closed", "name", "broker1.example does not resolve"),
+    Outcome("closed", "curve", "no key"),
+]
+
+
+@pytest.mark.parametrize("outcome", NOT_TRIED, ids=lambda one: one.evidence)
+def test_whether_peers_get_through_is_left_open_where_none_of_them_has_connected(
+    fleet: Fleet, barred: dict[str, ModelHost], monkeypatch: pytest.MonkeyPatch, outcome: Outcome
 ) -> None:
-    peers_meet(monkeypatch, None)
+    peers_meet(monkeypatch, outcome)
     engine = Engine(barred)
-    runs = engine.run(fleet)
-    assert engine.warnings == [f"broker1: {WHO}: zmqfleet probe tells whether peers get through"]
-    assert with_work(Engine(barred).read(fleet).values()) == (
-        [],
-        f"Nothing to do: {len(runs)} hosts are as declared; whether peers get through to broker1, zmqfleet probe tells",
-    )
+    engine.run(fleet)
+    words = f"broker1: {WHO}: zmqfleet probe tells whether peers get through"
+    assert (engine.warnings, engine.errors) == ([words], {})
+    found = outset(Engine(barred).read(fleet).values())
+    assert (found.todo, found.warnings) == ([], [words])
+
+
+@pytest.mark.parametrize(
+    ("met", "left_open"),
+    [(["closed", "unknown"], False), (["open", "unknown"], True), (["open", "closed"], False)],
+    ids=["closed-unknown", "open-unknown", "open-closed"],
+)
+def test_one_endpoint_that_is_shut_fails_the_host_and_one_unknown_leaves_it_open(
+    fleet: Fleet,
+    barred: dict[str, ModelHost],
+    monkeypatch: pytest.MonkeyPatch,
+    met: list[str],
+    left_open: bool,
+) -> None:
+    outcomes = [Outcome(one, "tcp" if one == "closed" else None, "why") for one in met]
+    monkeypatch.setattr(through, "_tried", lambda hosts, cells: outcomes)
+    Engine(barred).run(fleet)
+    found = outset(Engine(barred).read(fleet).values())
+    assert found.todo == ([] if left_open else ["broker1"])
+    assert len(found.warnings) == 1
+
+
+def test_peers_are_tried_by_a_process_of_its_own(fleet: Fleet) -> None:
+    cell = replace(plan.cells(fleet, {}, ["broker1"])[0], credentials="none")
+    # nobody is there to log in to
+    silent = Host(cell.source, "127.0.0.1", ("all",), {"ansible_port": 1})
+    (outcome,) = through._tried({cell.source: silent}, [cell])
+    assert outcome.observed == "unknown"
+    assert "port 1: Connection refused" in outcome.evidence
+
+
+def test_what_only_the_host_itself_is_to_reach_nobody_keeps_out(project: Project, modelled: Modelled) -> None:
+    endpoints = [{**SERVICE["endpoints"][0], "allow": ["alone"]}]
+    groups = {**GROUPS, "broker1": [*GROUPS["broker1"], "alone"]}
+    found = fleet_of(project.root, groups, [{**SERVICE, "hosts": "alone", "endpoints": endpoints}])
+    assert isinstance(found, Fleet), found
+    hosts = dict(modelled(found, {}))
+    hosts["broker1"].filters = {("ip", "ufw")}
+    engine = Engine(hosts)
+    runs = engine.run(found)
+    assert (runs["broker1"].plan.barred, engine.warnings, engine.errors) == ([], [], {})
 
 
 def test_what_does_not_run_is_not_tried(

@@ -342,7 +342,7 @@ RESULT = '{"id": 0, "observed": "open", "layer": null, "evidence": "x", "millise
         '{"results": 7}',
         '{"results": [1]}',
         '{"results": [[]]}',
-        "[" * 100_000,
+        "[" * 10_000,
         '{"results": [' + RESULT.replace('"open"', '"perhaps"') + "]}",
         '{"results": [' + RESULT.replace('"open"', '["open"]') + "]}",
         '{"results": [' + RESULT.replace(": 1,", ": true,") + "]}",
@@ -355,6 +355,13 @@ def test_a_host_that_says_what_is_no_result_is_unknown(said: str, key: Path) -> 
     report = probe(1, key, host=type("Host", (Saying,), {"said": said}))
     assert set(verdicts(report).values()) == {"unknown"}
     assert all("no result of the agent's" in cell.evidence for cell in report.cells)
+
+
+def test_a_host_that_says_more_than_its_cells_can_be_is_not_heard_out(key: Path) -> None:
+    report = probe(1, key, host=type("Host", (Saying,), {"said": "x" * 100_000}))
+    assert {cell.evidence for cell in report.cells} == {
+        f"printed more than {4 * (len(report.cells) + 4)} KiB"
+    }
 
 
 def test_a_host_that_answers_for_cells_which_it_was_not_asked_of_is_unknown(key: Path) -> None:

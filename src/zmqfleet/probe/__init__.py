@@ -1,7 +1,7 @@
 """The probe: proves from every host which sockets answer and which must not."""
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
 from importlib import resources
@@ -16,7 +16,7 @@ from zmqfleet.probe.report import Report
 from zmqfleet.probe.verdict import Outcome
 from zmqfleet.text import printable
 
-__all__ = ["TIMEOUT", "Report", "kept_out", "run"]
+__all__ = ["TIMEOUT", "Report", "ask", "run"]
 
 TIMEOUT = 3
 """Seconds that one connection may take, if nothing else is said."""
@@ -24,10 +24,10 @@ TIMEOUT = 3
 _NEED_SERVER_KEY = (plan.RIGHT, plan.UNKNOWN_KEY)
 _HOSTS_AT_ONCE = 64
 _HOST_DEADLINE = 120  # seconds
-_PATIENT = 10  # seconds, where nobody has said how slow the fleet is
 # of the time-out of a cell, where that is longer: a host with very many cells tries them in turns
 _TURNS = 40
 _LONGEST = 500  # characters of an evidence
+_MOST = 4096  # bytes of an answer, for each cell and for what a login prints
 
 
 def run(
@@ -42,29 +42,20 @@ def run(
     Nothing is changed anywhere and no application message is sent. A host that cannot be asked is no error:
     the report says so.
     """
-    return _run(fleet, plan.cells(fleet, public_keys), say, timeout)
+    planned = plan.cells(fleet, public_keys)
+    outcomes, unreachable = ask(fleet.hosts, planned, say, timeout, max(_HOST_DEADLINE, _TURNS * timeout))
+    return Report(verdict.judge(planned, outcomes), unreachable)
 
 
-def kept_out(fleet: Fleet, hosts: Collection[str]) -> dict[str, list[str] | None]:
-    """Tries what other hosts are to reach on these: by host, the TCP connections that do not come about, a line each;
-    None where that cannot be told."""
-    cells = [
-        cell
-        for cell in plan.cells(fleet, fleet.public_keys())
-        if cell.destination in hosts and cell.source != cell.destination and cell.expected == verdict.OPEN
-    ]
-    found: dict[str, list[str] | None] = {}
-    report = _run(fleet, cells, lambda _: None, _PATIENT)
-    for host in hosts:
-        tried = [cell for cell in report.cells if cell.destination == host]
-        shut = [cell for cell in tried if cell.observed == verdict.CLOSED and cell.layer == "tcp"]
-        is_known = tried and all(cell.observed != verdict.UNKNOWN for cell in tried)
-        lines = [f"{cell.source} to {cell.service}.{cell.endpoint}: {cell.evidence}" for cell in shut]
-        found[host] = lines if lines or is_known else None
-    return found
-
-
-def _run(fleet: Fleet, planned: Sequence[Planned], say: Callable[[str], None], timeout: int) -> Report:
+def ask(
+    hosts: Mapping[str, Host],
+    planned: Sequence[Planned],
+    say: Callable[[str], None],
+    timeout: int,
+    seconds: float = _HOST_DEADLINE,
+) -> tuple[list[Outcome], dict[str, str]]:
+    """What was met in each of some cells, and why hosts could not be asked; each of these has `seconds` for its answer,
+    and each cell `timeout`."""
     outcomes: dict[int, Outcome] = {}
     to_ask: dict[str, list[int]] = {}
     unreachable: dict[str, str] = {}
@@ -77,7 +68,7 @@ def _run(fleet: Fleet, planned: Sequence[Planned], say: Callable[[str], None], t
     with ThreadPoolExecutor(_HOSTS_AT_ONCE) as pool:
         asked = {
             pool.submit(
-                _ask, fleet.hosts[host], [(number, planned[number]) for number in numbers], timeout
+                _ask, hosts[host], [(number, planned[number]) for number in numbers], timeout, seconds
             ): host
             for host, numbers in to_ask.items()
         }
@@ -91,17 +82,20 @@ def _run(fleet: Fleet, planned: Sequence[Planned], say: Callable[[str], None], t
                 results = {number: Outcome(verdict.UNKNOWN, None, str(error)) for number in to_ask[host]}
                 say(f"{host}: could not be asked: {error}")
             outcomes.update(results)
-    return Report(verdict.judge(planned, [outcomes[number] for number in range(len(planned))]), unreachable)
+    return [outcomes[number] for number in range(len(planned))], unreachable
 
 
-def _ask(host: Host, cells: Sequence[tuple[int, Planned]], timeout: int) -> dict[int, Outcome]:
+def _ask(
+    host: Host, cells: Sequence[tuple[int, Planned]], timeout: int, seconds: float
+) -> dict[int, Outcome]:
     """What `host` met on its cells, by number. Raises remote.RemoteError."""
     ssh = remote.run(
         host,
         "/usr/bin/python3",
         "-",
         stdin=_program(cells, timeout),
-        seconds=max(_HOST_DEADLINE, _TURNS * timeout),
+        seconds=seconds,
+        most=_MOST * (len(cells) + 4),
     )
     said = [line for line in ssh.stderr.splitlines() if line.strip()]
     try:

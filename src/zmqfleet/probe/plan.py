@@ -1,6 +1,6 @@
 """The cells that a fleet must show: who connects where, with what, and whether it must work."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from zmqfleet.fleet import Endpoint, Fleet, Service
@@ -37,11 +37,14 @@ class Planned:
         return self.destination, self.service, self.endpoint
 
 
-def cells(fleet: Fleet, public_keys: Mapping[tuple[str, str], str]) -> list[Planned]:
-    """All cells of a fleet, by destination; `public_keys` are Z85 server keys by (host, service)."""
+def cells(
+    fleet: Fleet, public_keys: Mapping[tuple[str, str], str], destinations: Collection[str] = ()
+) -> list[Planned]:
+    """All cells of a fleet, or those of some destinations, by destination; `public_keys` are Z85 server keys by (host,
+    service)."""
     return [
         cell
-        for destination in fleet.hosts
+        for destination in destinations or fleet.hosts
         for service in fleet.services_of(destination)
         for endpoint in service.endpoints
         for source in fleet.hosts
