@@ -474,6 +474,28 @@ def test_a_renamed_service_that_does_not_run_costs_the_old_one_nowhere(
     assert outset(Engine(hosts).read(now).values()).todo == []
 
 
+@pytest.mark.parametrize("ports", [(5601, 5602, 5603, 5604), (5604, 5603, 5602, 5601)])
+def test_those_that_hand_ports_on_go_together_in_the_last_ones_turn(
+    project: Project, modelled: Modelled, ports: tuple[int, ...]
+) -> None:
+    def chain(*ports: int) -> Fleet:
+        alpha = service("alpha", "brokers", ports[0])
+        beta = service("beta", "brokers", ports[1], connects=["alpha.alpha"])
+        gamma = service("gamma", "brokers", ports[2], connects=["beta.beta"])
+        for one in (alpha, beta):
+            one["endpoints"][0]["allow"] = ["brokers"]
+        return a_fleet(project, alpha, beta, gamma)
+
+    before = chain(*ports[:3])
+    hosts = dict(modelled(before, {}))
+    Engine(hosts).run(before)
+    now = chain(*ports[1:])
+    assert [[one.name for one in turn] for turn in now.turns] == [["alpha"], ["beta"], ["gamma"]]
+    run = Engine(dict(modelled(now, hosts))).read(now)["broker1"]
+    found = [{one.part.service for one in run.foreseen("roll_out", turn=turn)} for turn in range(3)]  # type: ignore[union-attr]
+    assert found == [set(), set(), {"alpha", "beta", "gamma"}]
+
+
 def ports_of(host: ModelHost, client: str) -> dict[str, int]:
     """To which port it connects for each of its servers."""
     found = json.loads(host.paths[f"/etc/zmqfleet/{client}/endpoints.json"].data)["connects"]
