@@ -24,12 +24,13 @@ from zmqfleet import (
     fleet,
     lab,
     operate,
-    probe,
     retire,
     status,
 )
 from zmqfleet import project as projects
 from zmqfleet.fleet.validate import unresolved
+from zmqfleet.probe import asking
+from zmqfleet.probe.report import Report
 from zmqfleet.view import view_of
 
 
@@ -346,7 +347,7 @@ def retire_command(host: str, yes: bool, project: Path | None, inventory: Path |
 @click.option(
     "--timeout",
     type=click.IntRange(1, 30),
-    default=probe.TIMEOUT,
+    default=asking.TIMEOUT,
     show_default=True,
     help="Seconds that one connection may take: more for slow links and slow hosts.",
 )
@@ -358,7 +359,7 @@ def probe_command(json_file: Path | None, timeout: int, project: Path | None, in
     Exit status: 0 all as expected, 1 a cell is not, 2 could not tell.
     """
     found = _fleet(project, inventory)
-    report = probe.run(found, found.public_keys(), _say, timeout)
+    report = Report(*asking.run(found, found.public_keys(), _say, timeout))
     if json_file is not None:
         text = json.dumps(report.as_json(), indent=2) + "\n"
         if str(json_file) == "-":

@@ -22,7 +22,9 @@ from zmq.auth.thread import ThreadAuthenticator
 
 from zmqfleet.fleet import Endpoint, Fleet, Service
 from zmqfleet.inventory import Host
-from zmqfleet.probe import Report, agent, run
+from zmqfleet.probe import agent
+from zmqfleet.probe.asking import run
+from zmqfleet.probe.report import Report
 
 SERVER = zmq.curve_keypair()
 CLIENT = zmq.curve_keypair()
@@ -70,7 +72,7 @@ def probe(
     here = {"here": host("here", "127.0.0.1", ("all",), {})}
     fleet = ThisMachine(Path("/p"), Path("/p/i/lab"), here, {"quotes": service})
     object.__setattr__(fleet, "secret_file", str(secret_file))
-    return run(fleet, {("here", "quotes"): SERVER[0].decode()}, lambda line: None, timeout)
+    return Report(*run(fleet, {("here", "quotes"): SERVER[0].decode()}, lambda line: None, timeout))
 
 
 def seen(report: Report) -> dict[str, tuple[str, str | None]]:

@@ -6,10 +6,11 @@ import subprocess
 import sys
 from collections.abc import Collection, Mapping, Sequence
 
-from zmqfleet import probe, python
+from zmqfleet import python
 from zmqfleet.fleet import Fleet
 from zmqfleet.inventory import Host
 from zmqfleet.probe import plan, verdict
+from zmqfleet.probe.asking import ask
 from zmqfleet.probe.plan import Planned
 from zmqfleet.probe.verdict import Outcome
 
@@ -58,5 +59,5 @@ def main() -> None:
     _, most = resource.getrlimit(resource.RLIMIT_DATA)
     resource.setrlimit(resource.RLIMIT_DATA, (most, most))
     hosts, cells = pickle.load(sys.stdin.buffer)
-    outcomes, _ = probe.ask(hosts, cells, lambda _: None, _SECONDS)
+    outcomes, _ = ask(hosts, cells, lambda _: None, _SECONDS)
     sys.stdout.buffer.write(pickle.dumps(outcomes))
