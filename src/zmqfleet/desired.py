@@ -25,6 +25,7 @@ from zmqfleet.resources import (
     Link,
     Made,
     Pending,
+    Profile,
     Resource,
     Rule,
     Step,
@@ -32,6 +33,8 @@ from zmqfleet.resources import (
     User,
     read,
 )
+from zmqfleet.resources.profile import told
+from zmqfleet.resources.unit import seconds
 
 MANIFEST = f"{ETC}/manifest"
 UNTRIED = "zmqfleet probe tells whether peers get through"  # in spite of who else drops what comes in
@@ -196,6 +199,20 @@ class Plan:
                     f"{whose} there drops what it does not allow itself, and has to allow tcp {ports}"
                 )
         return lines
+
+    @cached_property
+    def denied(self) -> list[str]:
+        """What AppArmor has denied the host's services since each was started, a line for each thing."""
+        found = []
+        for part, resource in self._owned.values():
+            if isinstance(resource, Profile):
+                unit = self.actual.units.get(f"{part.service}.service", {})
+                since = seconds(unit.get("ExecMainStartTimestamp", ""))
+                denials = [
+                    one for one in self.actual.denials if one.profile == resource.name and one.at >= since
+                ]
+                found += [f"{part.service}: {line}" for line in told(denials)]
+        return found
 
     @cached_property
     def forecast(self) -> list[str]:

@@ -64,12 +64,13 @@ class Seen:
     warnings: Sequence[str]
 
     @property
-    def barred(self) -> list[str]:
-        """Who else's firewall may keep peers out, by host."""
+    def findings(self) -> list[str]:
+        """What is as declared, and people should see to all the same: who else's firewall may keep peers out, what
+        AppArmor denies services."""
         return [
-            run.fleet.masked(f"{host}: {line}: {UNTRIED}")
+            run.fleet.masked(f"{host}: {line}")
             for host, run in self.runs.items()
-            for line in run.plan.barred
+            for line in (*(f"{one}: {UNTRIED}" for one in run.plan.barred), *run.plan.denied)
         ]
 
 
@@ -108,7 +109,7 @@ def look(fleet: Fleet, names: Sequence[str] = ()) -> Report:
             refused[host] = f"cannot be converged: {'; '.join(run.plan.refusals)}"
         elif run.plan.undecided:
             refused[host] = "; ".join(run.plan.undecided)
-    return Report(changes, {**seen.unknown, **refused}, [*seen.warnings, *seen.barred])
+    return Report(changes, {**seen.unknown, **refused}, [*seen.warnings, *seen.findings])
 
 
 def _read(run: HostRun, warnings: list[str]) -> tuple[str, str]:

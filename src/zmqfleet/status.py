@@ -13,14 +13,15 @@ from zmqfleet.resources.unit import seconds
 
 _WIDEST = 64  # characters of a cell: hosts have the say of some
 UNKNOWN = "unknown"
-_HEAD = ("SERVICE", "HOST", "STATE", "FOR", "RELEASE", "ENDPOINTS", "KEY", "DRIFT")
+_HEAD = ("SERVICE", "HOST", "STATE", "FOR", "RELEASE", "ENDPOINTS", "KEY", "APPARMOR", "DRIFT")
 
 
 @dataclass(frozen=True)
 class Row:
     """A service on a host: its unit's state, and since when (seconds since 1970, None if it does not run); the release
-    that runs and the declared one; at which endpoints it listens; its key's age (seconds, None without one); whether
-    anything of it differs from what is declared, None if its host could not be asked, the state is UNKNOWN then."""
+    that runs and the declared one; at which endpoints it listens; its key's age (seconds, None without one); what
+    AppArmor does with its process (enforce, complain, unconfined), empty where the kernel has none; whether anything
+    of it differs from what is declared, None if its host could not be asked, the state is UNKNOWN then."""
 
     service: str
     host: str
@@ -31,6 +32,7 @@ class Row:
     declared: str
     endpoints: Mapping[str, bool]
     key_age: float | None
+    apparmor: str
     drift: bool | None
 
     @property
@@ -54,13 +56,14 @@ class Row:
             if self.endpoints
             else "-",
             _for(self.key_age),
+            self.apparmor or "-",
             {True: "yes", False: "no", None: "?"}[self.drift],
         )
 
 
 @dataclass(frozen=True)
 class Report:
-    """The rows; `unknown` says of other hosts why they could not be asked, `warnings` who may keep peers out."""
+    """The rows; `unknown` says of other hosts why they could not be asked, `warnings` what people should see to."""
 
     rows: Sequence[Row]
     unknown: Mapping[str, str]
@@ -79,7 +82,7 @@ class Report:
         return {"schema": 1, "services": rows, "unknown": dict(self.unknown), "warnings": list(self.warnings)}
 
     def as_text(self) -> str:
-        """A table, then the hosts that could not be asked, and what may keep peers out."""
+        """A table, then the hosts that could not be asked, and what else to see to."""
         unknown = [*(f"{host}: {why}" for host, why in self.unknown.items()), *self.warnings]
         if not self.rows:
             return "\n".join(["no service is declared there", *unknown])
@@ -101,12 +104,12 @@ def look(fleet: Fleet, names: Sequence[str] = ()) -> Report:
     seen = drift.read(fleet, sorted(hosts.union(*map(fleet.instances, services))))
     rows = [row for run in seen.runs.values() for row in _rows(run)]
     rows += [
-        Row(one.name, host, UNKNOWN, None, 0, "", release(fleet, one).id, {}, None, None)
+        Row(one.name, host, UNKNOWN, None, 0, "", release(fleet, one).id, {}, None, "", None)
         for host in seen.unknown
         for one in fleet.services_of(host)
     ]
     chosen = [row for row in rows if row.host in hosts or row.service in names]
-    return Report(sorted(chosen, key=lambda row: (row.service, row.host)), seen.unknown, seen.barred)
+    return Report(sorted(chosen, key=lambda row: (row.service, row.host)), seen.unknown, seen.findings)
 
 
 def _rows(run: HostRun) -> Iterator[Row]:
@@ -131,6 +134,7 @@ def _row(run: HostRun, service: Service, differs: bool) -> Row:
         release(run.fleet, service).id,
         {e.name: unit_name in actual.listeners.get(e.port, ()) for e in service.endpoints},
         now - key.changed if key and now else None,
+        unit.get("label", "").rpartition(" ")[2].strip("()"),
         differs,
     )
 

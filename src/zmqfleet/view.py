@@ -19,6 +19,7 @@ from zmqfleet.resources import (
     Made,
     Package,
     Peers,
+    Profile,
     Resource,
     Step,
     Unit,
@@ -66,6 +67,7 @@ _KINDS = {
     "key": "keys",
     "step": "steps",
     "peers": "peers",
+    "profile": "profiles",
     "unit": "units",
 }
 
@@ -87,6 +89,8 @@ def _plain(resource: Resource, show_secrets: bool) -> Any:
             return {"name": name, "command": list(resource.command)}
         case Peers(name, networks):
             return {"unit": name, "networks": list(networks)}
+        case Profile(name, file, mode):
+            return {"name": name, "file": file, "mode": mode}
         case Unit(name):
             return {"name": name, "restarted_by": list(resource.restarted_by)}
         case Package() | Generations() | _:

@@ -1,10 +1,13 @@
 """Hosts with kernels of their own, which enforce what a container's cannot."""
 
+import json
 import time
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
-from labs import Lab, provisioned
+from labs import Lab, project, provisioned, variables
 
 # AppArmor: a profile that allows nothing denies all
 _DENIED = (
@@ -27,9 +30,26 @@ def boot(lab: Lab, host: str) -> str:
     return lab.sh(host, "cat /proc/sys/kernel/random/boot_id", check=False)
 
 
+def told(lab: Lab) -> list[str]:
+    """What `zmqfleet drift` says beside what differs."""
+    found: list[str] = json.loads(lab.run("zmqfleet", "drift", "--json").stdout)["warnings"]
+    return found
+
+
+def label(lab: Lab) -> str:
+    """What AppArmor labels the process of quotes with."""
+    return lab.sh("broker1", "cat /proc/$(systemctl show -P MainPID quotes)/attr/current").strip()
+
+
+def profiles(lab: Lab) -> set[str]:
+    """The profiles in the kernel that has AppArmor, and their modes."""
+    return set(lab.sh("broker1", "cat /sys/kernel/security/apparmor/profiles").splitlines())
+
+
 def all_is_well(lab: Lab) -> None:
-    """All is as declared, and reachable as declared."""
+    """All is as declared, reachable as declared, and nothing that a service does is denied."""
     assert lab.drift() == set()
+    assert told(lab) == []
     # without KVM, and beside other suites, a guest may take seconds for a handshake
     status, report = lab.probe("--timeout", "15")
     assert (status, len(report["cells"])) == (0, 16), report
@@ -61,3 +81,83 @@ def test_services_come_back_after_a_power_cut_and_a_reboot(lab: Lab) -> None:
             time.sleep(1)
     assert boot(lab, "broker1") not in ("", before["broker1"])
     all_is_well(lab)
+
+
+def test_a_service_is_confined(lab: Lab) -> None:
+    assert label(lab) == "zmqfleet.quotes (enforce)"
+    rows = {
+        row["host"]: row["apparmor"]
+        for row in json.loads(lab.run("zmqfleet", "status", "--json").stdout)["services"]
+    }
+    assert rows == {"broker1": "enforce", "gateway1": ""}
+
+
+def test_a_service_can_do_what_it_has_to_and_nothing_else(lab: Lab) -> None:
+    intruder = (Path(__file__).parent / "intruder.py").read_text()
+    # by root, outside the unit's sandbox: it is AppArmor alone that denies
+    denied = json.loads(lab.sh("broker1", "python3 -", intruder))
+    assert denied == [
+        "read its key",
+        "read its environment",
+        "read another's key",
+        "read passwords",
+        "read homes",
+        "read another's environment",
+        "write its endpoints",
+        "write beside its program",
+        "write for cron",
+        "run another program",
+        "run a program of its own",
+        "listen to all packets",
+        "make packets",
+        "signal others",
+        "trace others",
+        "mount",
+        "name the host",
+    ]
+    lines = told(lab)
+    # the kernel says no more than ten in a row
+    for rule in ('"/etc/shadow" r,', '"/etc/zmqfleet/quotes/endpoints.json" w,'):
+        assert any(
+            line.startswith("broker1: quotes: apparmor=DENIED ") and line.endswith(rule) for line in lines
+        ), lines
+    # since its start: what was before is of no interest any more
+    lab.run("zmqfleet", "restart", "quotes").must_succeed()
+    assert told(lab) == []
+
+
+def declared(mac: str) -> dict[str, Any]:
+    """The project's variables, with another mode of AppArmor."""
+    found = variables()
+    for service in found["zmq_services"]:
+        service["mac"] = mac
+    return found
+
+
+def test_a_service_is_confined_no_longer_than_declared(lab: Lab, tmp_path: Path) -> None:
+    others = {one for one in profiles(lab) if not one.startswith("zmqfleet.")}
+    lab.sh("broker1", "printf zmqfleet.quotes >/sys/kernel/security/apparmor/.remove")
+    assert lab.drift() == {
+        ("broker1", "unit quotes.service: is unconfined to AppArmor, not zmqfleet.quotes (enforce)"),
+        ("broker1", "profile zmqfleet.quotes: missing"),
+    }
+    assert lab.of(project(tmp_path / "complain", declared("complain"))).converge("pyinfra")
+    assert label(lab) == "zmqfleet.quotes (complain)"
+    assert lab.of(project(tmp_path / "none", declared("none"))).converge("ansible")
+    assert (label(lab), profiles(lab)) == ("unconfined", others)
+    assert lab.sh("broker1", "ls /etc/zmqfleet/quotes").split().count("apparmor") == 0
+    assert lab.converge("ansible")
+    assert (label(lab), profiles(lab)) == (
+        "zmqfleet.quotes (enforce)",
+        {*others, "zmqfleet.quotes (enforce)"},
+    )
+    all_is_well(lab)
+
+
+def test_a_service_that_is_removed_leaves_no_profile(lab: Lab, tmp_path: Path) -> None:
+    others = {one for one in profiles(lab) if not one.startswith("zmqfleet.")}
+    only = declared("enforce")
+    only["zmq_services"] = [{**one, "hosts": "gateways"} for one in only["zmq_services"]]
+    assert lab.of(project(tmp_path / "moved", only)).converge("pyinfra")
+    assert profiles(lab) == others
+    assert lab.sh("broker1", "ls /etc/zmqfleet").split().count("quotes") == 0

@@ -54,7 +54,17 @@ def test_status_tells_how_each_service_is_on_each_host(lab: Lab) -> None:
         table = lab.run("zmqfleet", "status", "brokers")
         assert table.status == 1
         head, first, second = table.stdout.splitlines()
-        assert head.split() == ["SERVICE", "HOST", "STATE", "FOR", "RELEASE", "ENDPOINTS", "KEY", "DRIFT"]
+        assert head.split() == [
+            "SERVICE",
+            "HOST",
+            "STATE",
+            "FOR",
+            "RELEASE",
+            "ENDPOINTS",
+            "KEY",
+            "APPARMOR",
+            "DRIFT",
+        ]
         assert first.split()[:4] == ["quotes", "broker1", "inactive", "-"]
         assert "silent: orders, ticks, health" in first
         assert second.split()[:3] == ["quotes", "broker2", "active"]

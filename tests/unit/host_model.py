@@ -45,11 +45,13 @@ from zmqfleet.resources import (
     Inline,
     Key,
     Link,
+    Package,
     Step,
     Table,
     Unit,
     User,
 )
+from zmqfleet.resources.profile import Denial
 
 MANIFEST = desired.MANIFEST
 HOLDER = locking.Holder("machine", 1, "1", "me@here")
@@ -82,6 +84,7 @@ class Process:
     started: float
     exe: str = ""
     ports: tuple[int, ...] = ()
+    label: str = ""  # AppArmor's, where the host has that
 
 
 @dataclass
@@ -97,6 +100,8 @@ class ModelHost:
     done: set[tuple[str, ...]] = field(default_factory=set)  # tools whose traces are of no interest
     table: str = ""
     filters: set[tuple[str, str]] = field(default_factory=set)  # others' firewalls
+    profiles: dict[str, str] | None = None  # AppArmor's, and their modes; a host with none has no AppArmor
+    denials: list[Denial] = field(default_factory=list)
     enabled: set[str] = field(default_factory=set)
     loaded: dict[str, bytes] = field(default_factory=dict)  # unit files as systemd has read them
     processes: dict[str, Process] = field(default_factory=dict)
@@ -125,6 +130,10 @@ class ModelHost:
         users = {one.name for one in wanted if isinstance(one, User)} & set(self.users)
         found = Actual("12", set(self.packages), {name: self.users[name] for name in users})
         found.filters = set(self.filters)
+        found.profiles = None if self.profiles is None else dict(self.profiles)
+        found.denials = list(self.denials)
+        if self.profiles is None:
+            found.packages |= {one.name for one in wanted if isinstance(one, Package) and one.where}
         for path, node in seen.items():
             found.paths[path] = Entry(node.kind, node.mode, node.owner, node.group, node.changed)
             if node.kind == "symbolic link":
@@ -180,6 +189,7 @@ class ModelHost:
             **(
                 {"exe": process.exe, "user": name.removesuffix(".service")} if process and process.exe else {}
             ),
+            **({"label": process.label} if process and process.label else {}),
         }
 
     def manifest(self) -> list[tuple[str, str]]:
@@ -267,6 +277,13 @@ class ModelHost:
                     self.processes.pop(unit, None)
                 if "/run/systemd/system.control/$0.d" in script:
                     self.peers.pop(unit, None)
+            case ("sh", "-c", script, name) if "/apparmor/.remove" in script:
+                (self.profiles or {}).pop(name, None)
+                for process in self.processes.values():
+                    if process.label.startswith(f"{name} "):
+                        process.label = "unconfined"
+            case ("sh", "-c", script, _label, path) if "apparmor_parser" in script:
+                self._confine(path)
             case ("sh", "-c", script, table) if "nft delete table" in script:
                 assert table == TABLE
                 self.table = ""
@@ -392,6 +409,11 @@ class ModelHost:
         needed = [options["EnvironmentFile"], *re.findall(r"LoadCredential=[^:]*:(.*)", text)]
         needed += re.findall(r"Environment=ZMQFLEET_\w+=(/.*)", text)
         exe = self._resolve(options["ExecStart"].split(' "')[0])
+        profile, label = options.get("AppArmorProfile"), ""
+        if self.profiles is not None:
+            if profile and profile not in self.profiles:
+                return False
+            label = f"{profile} ({self.profiles[profile]})" if profile else "unconfined"
         taken = {port for process in self.processes.values() for port in process.ports}
         if (
             not set(needed) <= set(self.paths)
@@ -402,12 +424,23 @@ class ModelHost:
             or taken & set(ports)
         ):
             return False
-        self.processes[unit] = Process(self.clock, exe, () if exe in self.deaf else ports)
+        self.processes[unit] = Process(self.clock, exe, () if exe in self.deaf else ports, label)
         return exe not in self.deaf
+
+    def _confine(self, path: str) -> None:
+        text = self.paths[path].data.decode()
+        assert self.profiles is not None
+        assert "apparmor" in self.packages
+        found = re.search(r"^profile (\S+) flags=\(attach_disconnected(,complain)?\) \{$", text, re.MULTILINE)
+        assert found
+        self.profiles[found[1]] = "complain" if found[2] else "enforce"
 
     def _guard(self, tool: str, unit: str, path: str) -> None:
         self._program(tool)
         self._load(RULESET)
+        profile = posixpath.join(posixpath.dirname(path), "apparmor")
+        if self.profiles is not None and profile in self.paths:
+            self._confine(profile)
         self.peers[unit] = ["127.0.0.0/8", "::1/128", *self.paths[path].data.decode().split()]
 
     def _resolve(self, path: str) -> str:

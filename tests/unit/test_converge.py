@@ -807,6 +807,51 @@ def test_what_does_not_run_is_not_tried(
     assert engine.warnings == [f"broker1: {WHO}: zmqfleet probe tells whether peers get through"]
 
 
+def test_services_are_confined_where_the_kernel_has_apparmor_and_no_longer_than_declared(
+    project: Project, modelled: Modelled
+) -> None:
+    now = a_fleet(project, SERVICE, CLIENT)
+    hosts = dict(modelled(now, {}))
+    hosts["broker1"].profiles = {"theirs": "enforce"}
+    broker, engine = hosts["broker1"], Engine(hosts)
+    engine.run(now)
+    assert engine.errors == {}
+    assert broker.profiles == {"theirs": "enforce", "zmqfleet.quotes": "enforce"}
+    assert broker.processes["quotes.service"].label == "zmqfleet.quotes (enforce)"
+    # a kernel without it needs no package for it
+    assert [host.name for host in hosts.values() if "apparmor" in host.packages] == ["broker1"]
+    assert outset(Engine(hosts).read(now).values()).todo == []
+
+    # unloaded by hand
+    broker.profiles.pop("zmqfleet.quotes")
+    broker.processes["quotes.service"].label = "unconfined"
+    runs = Engine(hosts).read(now)
+    assert runs["broker1"].plan.forecast == [
+        "unit quotes.service: is unconfined to AppArmor, not zmqfleet.quotes (enforce)",
+        "profile zmqfleet.quotes: missing",
+    ]
+    Engine(hosts).run(now)
+    assert broker.processes["quotes.service"].label == "zmqfleet.quotes (enforce)"
+
+    for mac, label in {"complain": "zmqfleet.quotes (complain)", "none": "unconfined"}.items():
+        now = a_fleet(project, {**SERVICE, "mac": mac}, CLIENT)
+        engine = Engine(hosts)
+        engine.run(now)
+        assert engine.errors == {}
+        assert broker.processes["quotes.service"].label == label
+        assert outset(Engine(hosts).read(now).values()).todo == []
+    assert broker.profiles == {"theirs": "enforce"}
+    assert "/etc/zmqfleet/quotes/apparmor" not in broker.paths
+
+    Engine(hosts).run(a_fleet(project, SERVICE, CLIENT))
+    assert set(broker.profiles) == {"theirs", "zmqfleet.quotes"}
+    now = a_fleet(project, {**SERVICE, "name": "prices"})
+    engine = Engine(dict(modelled(now, hosts)))
+    engine.run(now)
+    assert engine.errors == {}
+    assert set(broker.profiles) == {"theirs", "zmqfleet.prices"}
+
+
 def test_an_entry_of_a_kind_that_nobody_knows_is_let_be(fleet: Fleet, modelled: Modelled) -> None:
     host = modelled(fleet, {})["stranger1"]
     actual = host.actual(fleet)

@@ -22,7 +22,9 @@ from zmqfleet.resources import Actual, Entry, File, Inline, Link, Made, Peers, P
 # what is placed for quotes on a broker, last first, without what others need there too
 OF_QUOTES = [
     ("peers", "quotes.service"),
+    ("profile", "zmqfleet.quotes"),
     ("link", "/opt/zmqfleet/quotes/current"),
+    ("file", "/etc/zmqfleet/quotes/apparmor"),
     ("file", "/etc/systemd/system/quotes.service"),
     ("file", "/etc/zmqfleet/quotes/endpoints.json"),
     ("file", "/etc/zmqfleet/quotes/environment"),
@@ -118,7 +120,7 @@ def test_a_host_is_given_only_what_it_needs(new: Converged) -> None:
 
 
 def test_on_a_blank_host_all_is_placed_in_order(new: Converged) -> None:
-    plan = Plan(new.fleet, "broker1", Actual("12"))
+    plan = Plan(new.fleet, "broker1", Actual("12", profiles={}))
     wanted = [
         (one.kind, one.name)
         for part in plan.parts
@@ -127,8 +129,9 @@ def test_on_a_blank_host_all_is_placed_in_order(new: Converged) -> None:
     ]
     assert named(plan.changes()) == wanted
     assert (plan.removals(START), plan.removals(RETIRE), plan.refusals, plan.leaving) == ([], [], [], [])
-    assert named(plan.changes("zmq_service", START))[-2:] == [
+    assert named(plan.changes("zmq_service", START))[-3:] == [
         ("unit", "quotes.service"),
+        ("profile", "zmqfleet.quotes"),
         ("peers", "quotes.service"),
     ]
 
@@ -139,12 +142,15 @@ def test_a_manifest_is_written_ahead_and_holds_what_will_be_ours(new: Converged)
     entries = [json.loads(line) for line in manifest.splitlines()]
     assert [(entry["kind"], entry["name"]) for entry in entries if "quotes" in entry["name"]] == [
         *sorted([("user", "quotes")]),
-        *reversed([one for one in OF_QUOTES if one[0] not in ("user", "peers") and "quotes" in one[1]]),
+        *reversed(
+            [one for one in OF_QUOTES if one[0] not in ("user", "profile", "peers") and "quotes" in one[1]]
+        ),
         ("unit", "quotes.service"),
+        ("profile", "zmqfleet.quotes"),
         ("peers", "quotes.service"),
     ]
     kinds = {entry["kind"] for entry in entries}
-    assert kinds == {"user", "directory", "file", "link", "key", "rule", "table", "peers", "unit"}
+    assert kinds == {"user", "directory", "file", "link", "key", "rule", "table", "peers", "profile", "unit"}
 
 
 def test_what_is_there_already_as_it_should_be_is_used_and_not_owned(new: Converged) -> None:

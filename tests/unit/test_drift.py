@@ -15,6 +15,7 @@ from zmqfleet.drift import Report
 from zmqfleet.fleet import Fleet, Identity
 from zmqfleet.inventory import Host
 from zmqfleet.resources import Entry
+from zmqfleet.resources.profile import Denial
 
 
 @pytest.mark.parametrize(
@@ -121,6 +122,47 @@ def test_who_else_drops_what_comes_in_is_said_by_status_too(
     assert run.output.splitlines()[-1].startswith("broker2: firewalld there drops")
     as_json = json.loads(CliRunner().invoke(main, ["status", "--json", *project.arguments]).stdout)
     assert as_json["warnings"] == [run.output.splitlines()[-1]]
+
+
+def test_what_apparmor_denies_a_service_since_its_start_is_told(
+    project: Project, hosts: dict[str, ModelHost]
+) -> None:
+    broker = hosts["broker1"]
+    started = int(broker.processes["quotes.service"].started)
+    broker.denials = [
+        denial
+        for number, (at, profile) in enumerate(
+            [
+                (started - 9, "zmqfleet.quotes"),
+                (started + 9, "zmqfleet.quotes"),
+                (started + 9, "zmqfleet.other"),
+            ]
+        )
+        if (
+            denial := Denial.of(
+                f'audit: type=1400 audit({at}.100:{number}): apparmor="DENIED" operation="open" profile="{profile}" '
+                f'name="/etc/{number}" requested_mask="r" denied_mask="r"'
+            )
+        )
+    ]
+    words = (
+        "broker1: quotes: apparmor=DENIED operation=open name=/etc/1 denied_mask=r; what would allow it: "
+        '"/etc/1" r,'
+    )
+    for command in ("drift", "status"):
+        run = CliRunner().invoke(main, [command, "--json", *project.arguments])
+        assert (run.exit_code, json.loads(run.stdout)["warnings"]) == (0, [words])
+
+
+def test_status_tells_what_apparmor_does(project: Project, hosts: dict[str, ModelHost]) -> None:
+    labels = {"broker1": "zmqfleet.quotes (enforce)", "broker2": "unconfined"}
+    for host, label in labels.items():
+        hosts[host].processes["quotes.service"].label = label
+    run = CliRunner().invoke(main, ["status", *project.arguments])
+    head, *rows = run.output.splitlines()
+    column = head.split().index("APPARMOR") - len(head.split())
+    assert [row.split()[column:] for row in rows] == [["enforce", "no"], ["unconfined", "yes"], ["-", "no"]]
+    assert run.exit_code == 1
 
 
 def test_status_tells_of_those_that_are_named_and_ends_with_1_if_one_is_not_well(

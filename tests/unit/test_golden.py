@@ -31,6 +31,7 @@ from zmqfleet.resources import (
     Link,
     Package,
     Peers,
+    Profile,
     Resource,
     Rule,
     Step,
@@ -43,7 +44,7 @@ GOLDEN = Path(__file__).parent / "golden"
 HOSTS = ("builder1", "broker1", "broker2", "gateway1", "stranger1")
 # texts that are shown whole; of other contents it is enough that they are there
 SHOWN = (".nft", ".service", "/zmqfleet.conf", "/peers", "/environment", "/endpoints.json", ".key", "/go.env",
-         "/worker.yml", "/literal", "/credentials/password")  # fmt: skip
+         "/apparmor", "/worker.yml", "/literal", "/credentials/password")  # fmt: skip
 # written in every way that an environment file must quote
 ENV = {"REGION": 'eu-1 "north" $HOME `id` \\ end', "EMPTY": ""}
 # of another shape: no sd_notify, nothing that it binds; arguments written in every way that a unit must quote
@@ -59,7 +60,13 @@ WORKER = {
     "files": {"worker.yml": "worker.yml.j2", "literal": "literal"},
     "credentials": {"password": "{{ inventory_hostname }}-secret"},
     "unit": {
-        "Service": {"CPUQuota": "200%", "Nice": 5},
+        "Service": {
+            "CPUQuota": "200%",
+            "ExecStartPre": "-/usr/bin/install -d /srv/work",
+            "Nice": 5,
+            "ReadOnlyPaths": "-/etc/odd[1] /srv/a*b/",
+            "ReadWritePaths": "/srv/work %S/x",
+        },
         "Unit": {"Description": "of {{ inventory_hostname }}"},
     },
 }
@@ -107,8 +114,9 @@ def described(found: Fleet, host: str) -> str:
 
 def _lines(one: Resource, found: Fleet) -> list[str]:
     match one:
-        case Package(name, by_release):
-            return [f"package {name}{''.join(f' {release}:{other}' for release, other in by_release)}"]
+        case Package(name, by_release, where):
+            names = "".join(f" {release}:{other}" for release, other in by_release)
+            return [f"package {name}{names}{f' where {where}' if where else ''}"]
         case User(name, home):
             return [f"user {name} {home}"]
         case Directory(path, mode, owner, group, only):
@@ -138,13 +146,16 @@ def _lines(one: Resource, found: Fleet) -> list[str]:
             return [f"table {name} by {file}"]
         case Peers(name, networks, guard):
             return [f"peers {name} {', '.join(networks)} by {' '.join(guard)}"]
-        case Unit(name, start, restarted_by, program, unproven, user):
+        case Profile(name, file, mode):
+            return [f"profile {name} by {file}, to {mode}"]
+        case Unit(name, start, restarted_by, program, unproven, user, confined):
             about = [f"restarted by: {path}" for path in restarted_by]
             about += [
                 f"start: {' '.join(start)}",
                 f"program: {program}",
                 f"unproven: {unproven}",
                 f"user: {user}",
+                f"confined: {confined}",
             ]
             return [f"unit {name} {one.path}", *(f"  {line}" for line in about)]
     raise AssertionError(one)

@@ -23,6 +23,7 @@ from zmqfleet.resources import (
     Package,
     Peers,
     Pending,
+    Profile,
     ReadError,
     Resource,
     Rule,
@@ -31,6 +32,7 @@ from zmqfleet.resources import (
     Unit,
     User,
 )
+from zmqfleet.resources.profile import Denial, told
 
 ROOT = Path(__file__).parents[2]
 NEEDED = Package("libzmq5")
@@ -47,15 +49,34 @@ KEPT = Generations("/opt/q/releases", 2, ("1",))
 STEP = Step("what is kept", "true", ("tool", "--keep"))
 TABLE = Table("inet q", "table inet q {\n}\n", "/etc/q/nft")
 PEERS = Peers("quotes.service", ("192.0.2.4/32", "192.0.2.0/29"), ("unit-guard", "quotes.service"))
+PROFILE = Profile("zmqfleet.quotes", "/etc/q/apparmor", "enforce")
 UNIT = Unit(
     "quotes.service",
     start=("unit-start", "quotes.service"),
     restarted_by=("/etc/q/a", "/etc/q/curve.key_secret"),
     program="/opt/q/releases/1/q",
     user="quotes",
+    confined="zmqfleet.quotes (enforce)",
     unproven="/etc/q/.proven",
 )
-EVERY = (NEEDED, GO, USER, PLAIN, EXACT, FILE, LISTED, BINARY, LINK, KEY, KEPT, STEP, TABLE, PEERS, UNIT)
+EVERY = (
+    NEEDED,
+    GO,
+    USER,
+    PLAIN,
+    EXACT,
+    FILE,
+    LISTED,
+    BINARY,
+    LINK,
+    KEY,
+    KEPT,
+    STEP,
+    TABLE,
+    PEERS,
+    PROFILE,
+    UNIT,
+)
 
 # printf x | sha256sum
 X = "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"
@@ -112,11 +133,16 @@ quotes.service|fe80::53/128
 quotes.service|::1/128
 quotes.service|192.0.2.0/29
 quotes.service|127.0.0.0/8
+== zmqfleet profile
+enabled|
+loaded|zmqfleet.quotes (enforce)
+loaded|zmqfleet.old (complain)
 == zmqfleet unit
 now=1795269300.000000000
 MainPID=4711
 exe=/opt/q/releases/1/q
 user=quotes
+label=zmqfleet.quotes (enforce)
 NRestarts=0
 ExecMainStartTimestamp=Sat 2026-11-21 13:53:10.500000 UTC
 ExecMainStatus=0
@@ -164,6 +190,7 @@ def test_all_that_was_printed_is_read() -> None:
     assert found.steps == {"what is kept"}
     assert found.tables == {"inet q": TABLE_Q}
     assert found.name_servers == ["198.51.100.53", "fe80::53"]
+    assert found.profiles == {"zmqfleet.quotes": "enforce", "zmqfleet.old": "complain"}
     assert found.units["quotes.service"]["exe"] == "/opt/q/releases/1/q"
 
 
@@ -235,6 +262,15 @@ def test_nothing_differs_where_all_is_as_declared() -> None:
         # whose user was removed, and is another now, or nobody
         ("user=quotes", "user=spy", "quotes.service", "runs as spy"),
         ("user=quotes", "user=", "quotes.service", "runs as nobody known"),
+        ("label=zmqfleet.quotes (enforce)", "label=unconfined", "quotes.service",
+         "is unconfined to AppArmor, not zmqfleet.quotes (enforce)"),
+        ("label=zmqfleet.quotes (enforce)", "label=zmqfleet.quotes (complain)", "quotes.service",
+         "is zmqfleet.quotes (complain) to AppArmor, not zmqfleet.quotes (enforce)"),
+        # a kernel without AppArmor, which is nobody's fault
+        ("label=zmqfleet.quotes (enforce)\n", "", "quotes.service", ""),
+        ("loaded|zmqfleet.quotes (enforce)\n", "", "zmqfleet.quotes", "missing"),
+        ("loaded|zmqfleet.quotes (enforce)", "loaded|zmqfleet.quotes (complain)", "zmqfleet.quotes", "is to complain"),
+        ("enabled|\nloaded|zmqfleet.quotes (enforce)\nloaded|zmqfleet.old (complain)\n", "", "zmqfleet.quotes", ""),
         ("== zmqfleet unit\n", "== zmqfleet unit\ndirectory|700|root|root|1|/etc/q/.proven\n", "quotes.service",
          "was not proven to run"),
         ("now=1795269300.0", "now=1795269200.0\nNRestarts=3\nX=", "quotes.service", ""),
@@ -844,3 +880,81 @@ def test_only_root_reads_a_host() -> None:
     done = subprocess.run(["sh", "-c", asked], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "admin is not root there: set ansible_become\n"
+
+
+def test_a_package_is_needed_only_where_its_condition_holds() -> None:
+    for condition, printed in {"true": "", "false": "needless|no-such-package\n", "[ -e / ]": ""}.items():
+        one = Package("no-such-package", where=condition)
+        read = subprocess.run(["sh", "-c", Package.read([one])], capture_output=True, text=True, check=False)
+        assert read.stdout == printed
+        found = Actual()
+        for line in printed.splitlines():
+            Package.parse(line, found)
+        assert one.differs(found) == ("" if printed else "missing")
+
+
+def test_a_profile_is_loaded_by_its_file_and_goes_by_its_name() -> None:
+    ((*_, load, label, file),) = PROFILE.commands(Actual(), False)
+    assert (label, file) == ("zmqfleet.quotes (enforce)", "/etc/q/apparmor")
+    assert load.endswith('apparmor_parser --replace --skip-cache "$1"')
+    ((*_, remove, name),) = Profile.remove({"name": "zmqfleet.quotes"})
+    assert name == "zmqfleet.quotes"
+    # also where there is no AppArmor to remove it from
+    assert subprocess.run(["sh", "-c", remove, "no.such"], capture_output=True, check=False).returncode == 0
+
+
+# as kernels 6.1 and 6.12 write them, the third one into auditd's log
+AUDIT = {
+    'audit: type=1400 audit(1795269191.100:7): apparmor="DENIED" operation="open" profile="zmqfleet.quotes" '
+    'name="/etc/sh[a]dow" pid=812 comm="sh" requested_mask="r" denied_mask="r" fsuid=997 ouid=0': (
+        'apparmor=DENIED operation=open name=/etc/sh[a]dow comm=sh denied_mask=r; what would allow it: '
+        '"/etc/sh\\[a\\]dow" r,'
+    ),
+    'audit: type=1400 audit(1795269191.200:8): apparmor="ALLOWED" operation="mknod" class="file" '
+    'profile="zmqfleet.quotes" name=2F746D702F6120622F63 pid=8 comm="q" requested_mask="wc" denied_mask="wc" fsuid=9': (
+        'apparmor=ALLOWED operation=mknod name=/tmp/a b/c comm=q denied_mask=wc; what would allow it: "/tmp/a b/c" w,'
+    ),
+    'type=AVC msg=audit(1795269191.300:9): apparmor="DENIED" operation="exec" class="file" profile="zmqfleet.quotes" '
+    'name="/usr/bin/id" pid=8 comm="q" requested_mask="x" denied_mask="x" fsuid=997 ouid=0': (
+        'apparmor=DENIED operation=exec name=/usr/bin/id comm=q denied_mask=x; what would allow it: "/usr/bin/id" ix,'
+    ),
+    'audit: type=1400 audit(1795269191.400:10): apparmor="DENIED" operation="capable" class="cap" '
+    'profile="zmqfleet.quotes" pid=8 comm="q" capability=12  capname="net_admin"': (
+        "apparmor=DENIED operation=capable comm=q capability=12 capname=net_admin; what would allow it: "
+        "capability net_admin,"
+    ),
+    'audit: type=1400 audit(1795269191.500:11): apparmor="DENIED" operation="create" class="net" '
+    'profile="zmqfleet.quotes" pid=8 comm="q" family="packet" sock_type="raw" protocol=768 requested_mask="create" '
+    'denied_mask="create"': (
+        "apparmor=DENIED operation=create comm=q family=packet sock_type=raw denied_mask=create; what would allow it: "
+        "network packet raw,"
+    ),
+    'audit: type=1400 audit(1795269191.600:12): apparmor="DENIED" operation="signal" class="signal" '
+    'profile="zmqfleet.quotes" pid=8 comm="q" requested_mask="send" denied_mask="send" signal=kill peer="unconfined"': (
+        "apparmor=DENIED operation=signal comm=q denied_mask=send signal=kill peer=unconfined; what would allow it: "
+        "signal (send) set=(kill) peer=unconfined,"
+    ),
+    'audit: type=1400 audit(1795269191.700:13): apparmor="DENIED" operation="mount" class="mount" '
+    'profile="zmqfleet.quotes" pid=8 comm="q"': "apparmor=DENIED operation=mount comm=q",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("line", AUDIT)
+def test_what_was_denied_is_told_with_the_rule_that_would_allow_it(line: str) -> None:
+    # auditd's log and the kernel's may both have it
+    found = resources.parse(["== zmqfleet profile", "enabled|", *[f"denied|{line}"] * 2, "== zmqfleet end"])
+    assert {one.profile for one in found.denials} == {"zmqfleet.quotes"}
+    assert told(found.denials) == [AUDIT[line]]
+
+
+def test_what_was_denied_again_is_told_once() -> None:
+    line, words = next(iter(AUDIT.items()))
+    denials = [Denial.of(line), Denial.of(line.replace(":7)", ":8)").replace("pid=812", "pid=813"))]
+    assert told([one for one in denials if one]) == [words.replace("; what", " (2 times); what")]
+    assert Denial.of('audit: type=1400 audit(1.2:3): apparmor="STATUS" operation="profile_load"') is None
+
+
+def test_a_host_that_tells_denials_without_end_is_not_read() -> None:
+    lines = [f"denied|{next(iter(AUDIT))}"] * 201
+    with pytest.raises(ReadError, match="more than 200 denials"):
+        resources.parse(["== zmqfleet profile", *lines, "== zmqfleet end"])

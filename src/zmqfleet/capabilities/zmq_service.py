@@ -9,7 +9,7 @@ from typing import Any
 from zmqfleet.capabilities.part import CONFIGURE, INSTALL, RETIRE, START, Part, script
 from zmqfleet.capabilities.zmq_probe import KEYPAIR
 from zmqfleet.fleet.addresses import addresses
-from zmqfleet.fleet.model import ETC, LIB, OPT, Endpoint, Fleet, Identity, Service
+from zmqfleet.fleet.model import COMMANDS, ETC, LIB, OPT, Endpoint, Fleet, Identity, Instance, Service
 from zmqfleet.inventory import TEMPLATE
 from zmqfleet.releases import release
 from zmqfleet.render import render
@@ -22,13 +22,16 @@ from zmqfleet.resources import (
     Inline,
     Key,
     Link,
+    Package,
     Peers,
     Pending,
+    Profile,
     Rule,
     Step,
     Unit,
     User,
 )
+from zmqfleet.resources.profile import ENABLED, PREFIX, literally
 
 UNIT_START = f"{LIB}/unit-start"  # starts a unit and proves that it runs
 # systemd ignores what it does not understand, and says so
@@ -39,7 +42,7 @@ _UNIT_GUARD = f"{LIB}/unit-guard"  # holds a unit to its peers
 def parts(fleet: Fleet, host: str, leaving: Sequence[Rule]) -> Iterator[Part]:
     """Each service's of the host, those that others connect to first."""
     for service in fleet.in_start_order(fleet.services_of(host)):
-        yield _install(fleet, service)
+        yield _install(fleet, host, service)
         if service.serves_curve:
             # whom it admits does not wait for its release
             yield Part("zmq_service", CONFIGURE, _clients(fleet, host, service), service.name)
@@ -50,10 +53,12 @@ def parts(fleet: Fleet, host: str, leaving: Sequence[Rule]) -> Iterator[Part]:
         yield Part("zmq_service", RETIRE, (kept,), service.name)
 
 
-def _install(fleet: Fleet, service: Service) -> Part:
+def _install(fleet: Fleet, host: str, service: Service) -> Part:
     """What needs nothing of other hosts."""
     keys = [script("zmq_probe", KEYPAIR), _key(service)] if fleet.has_key(service) else []
+    confined = fleet.instance(host, service).mac != "none"
     resources = (
+        *([Package("apparmor", where=ENABLED)] if confined else []),
         User(service.name, service.opt),
         *(Directory(path) for path in (LIB, ETC, OPT, service.etc, service.opt, f"{service.opt}/releases")),
         script("fleet", "unit-start"),
@@ -135,6 +140,7 @@ def _start(fleet: Fleet, host: str, service: Service) -> Part:
     unit_name = f"{service.name}.service"
     kept = f"{service.etc}/.proven"
     own_directories, own_files = _own_files(fleet, host, service)
+    profile_file, profile = _profile(fleet.instance(host, service), service, variables)
     endpoints: Content = (
         _unknown(unknown) if unknown else Inline.text(render("zmq_service", "endpoints.json.j2", variables))
     )
@@ -150,6 +156,7 @@ def _start(fleet: Fleet, host: str, service: Service) -> Part:
             Inline.text(render("zmq_service", "service.service.j2", variables)),
         ),
         *own_files,
+        *profile_file,
         Link(f"{service.opt}/current", f"releases/{new.id}"),
     )
     paths = tuple(one.path for one in placed)
@@ -165,6 +172,7 @@ def _start(fleet: Fleet, host: str, service: Service) -> Part:
         program=new.on_host,
         user=service.name,
         unproven=kept,
+        confined=profile[0].label if profile else "",
     )
     keep = Step(
         f"what {service.name} runs with, kept",
@@ -172,9 +180,19 @@ def _start(fleet: Fleet, host: str, service: Service) -> Part:
         (UNIT_START, "--keep", kept, unit_name, *paths, peers_file.path),
         after=paths,
     )
-    # a unit that starts sees to its peers by itself; they come last for one that does not
-    resources = (keep, peers_file, *own_directories, *placed, unit, peers)
+    # a unit that starts sees to its profile and its peers by itself; they come last for one that does not
+    resources = (keep, peers_file, *own_directories, *placed, unit, *profile, peers)
     return Part("zmq_service", START, resources, service.name)
+
+
+def _profile(
+    own: Instance, service: Service, variables: dict[str, Any]
+) -> tuple[tuple[File, ...], tuple[Profile, ...]]:
+    """What AppArmor lets the service do; in its own directory, so that nothing but its start loads it."""
+    if own.mac == "none":
+        return (), ()
+    file = File(f"{service.etc}/apparmor", Inline.text(render("zmq_service", "apparmor.j2", variables)))
+    return (file,), (Profile(f"{PREFIX}{service.name}", file.path, own.mac),)
 
 
 def _own_files(fleet: Fleet, host: str, service: Service) -> tuple[list[Directory], list[File]]:
@@ -236,6 +254,10 @@ def service_variables(fleet: Fleet, host: str, service: Service) -> dict[str, An
         "files": bool(own.files),
         "credentials": sorted(own.credentials),
         "unit": own.unit,
+        "mac": own.mac,
+        "mac_programs": _paths(own, *COMMANDS, first=True),
+        "mac_reads": _paths(own, "ReadOnlyPaths"),
+        "mac_writes": _paths(own, "ReadWritePaths"),
         "env": own.env,
         "limits": own.limits,
         "has_key": fleet.has_key(service),
@@ -253,6 +275,19 @@ def service_variables(fleet: Fleet, host: str, service: Service) -> dict[str, An
             },
         },
     }
+
+
+def _paths(own: Instance, *directives: str, first: bool = False) -> list[str]:
+    """The paths in directives of a team's unit, as rules of AppArmor have them, the first of each alone or all; not
+    those with systemd's specifiers."""
+    found = []
+    for directive in directives:
+        words = own.unit.get("Service", {}).get(directive, "").split()
+        for word in words[: 1 if first else None]:
+            path = word.strip('"').lstrip("@:|+-").rstrip("/")
+            if "%" not in path:
+                found.append(literally(path, "" if first else "{,/**}"))
+    return found
 
 
 def _unit_word(text: str) -> str:

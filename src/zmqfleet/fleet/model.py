@@ -28,6 +28,9 @@ class FleetError(Exception):
     """The variables or the inventory are wrong; the message has one line a problem."""
 
 
+# directives of a unit that have a command
+COMMANDS = ("ExecCondition", "ExecReload", "ExecStartPost", "ExecStartPre", "ExecStop", "ExecStopPost")
+
 _EVERYWHERE = ("*", "0.0.0.0", "::")
 _SECRET_LENGTH = 8  # characters: shorter values of `env` are words such as `warning`
 _PASSWORD = re.compile(r"(?<=://)[^/\s]+(?=@)")
@@ -127,6 +130,7 @@ class Instance:
     env: dict[str, str]
     files: dict[str, str]
     limits: dict[str, int]
+    mac: str
     unit: dict[str, dict[str, str]]
 
     @property
@@ -417,6 +421,7 @@ def instance_from(entry: dict[str, Any]) -> Instance:
         env=_texts(entry.get("env", {})),
         files=dict(entry.get("files", {})),
         limits={"max_sockets": min(1023, limits["nofile"]), **limits},
+        mac=entry.get("mac", "enforce"),
         unit={section: _texts(directives) for section, directives in sorted(entry.get("unit", {}).items())},
     )
 

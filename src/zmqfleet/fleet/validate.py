@@ -14,13 +14,21 @@ from typing import Any
 from zmqfleet import inventory as inventory_module
 from zmqfleet.fleet.addresses import addresses
 from zmqfleet.fleet.grammar import ADDRESS, DNS_NAME, GROUP, HOST, LOGIN, shown
-from zmqfleet.fleet.model import BUILD_VARIABLES, PER_HOST, Fleet, FleetError, instance_from, is_loopback
+from zmqfleet.fleet.model import (
+    BUILD_VARIABLES,
+    COMMANDS,
+    PER_HOST,
+    Fleet,
+    FleetError,
+    instance_from,
+    is_loopback,
+)
 from zmqfleet.fleet.schema import check, nearest, options
 from zmqfleet.gosources import replacements
 from zmqfleet.inventory import CONNECTION, FALSE, TEMPLATE, TRUE, Host, shortened, top_level
 
 _RESERVED = {"probe", "manifest", "netrc", "root", "daemon", "bin", "sys", "sync", "mail", "backup", "nobody", "sshd",
-             "ssh", "cron", "dbus", "nftables", "systemd", "zmq-build", "zmqfleet-firewall"}  # fmt: skip
+             "ssh", "apparmor", "cron", "dbus", "nftables", "systemd", "zmq-build", "zmqfleet-firewall"}  # fmt: skip
 _PREFIXES = ("zmq_", "zeromq_", "golang_", "firewall_", "zmqfleet_")
 _LOOKUPS_AT_ONCE = 64
 _BROADCAST = ipaddress.ip_address("255.255.255.255")
@@ -445,6 +453,7 @@ def _files(entry: dict[str, Any], at: str, project: Path) -> Iterator[Problem]:
 
 # What other keys of zmq_services say, or what would undo what a service is protected by.
 _NOT_IN_UNIT = {
+    "AppArmorProfile": "say it in mac",
     "BindPaths": "root would see other files than the host's: say ReadWritePaths",
     "BindReadOnlyPaths": "root would see other files than the host's: say ReadOnlyPaths",
     "CacheDirectory": "say it in state",
@@ -492,7 +501,6 @@ _NOT_IN_UNIT = {
 }
 
 
-_COMMANDS = {"ExecCondition", "ExecReload", "ExecStartPost", "ExecStartPre", "ExecStop", "ExecStopPost"}
 # One command, whose program systemd takes as it is written, without the prefixes that have root run it: see "Command
 # lines" in systemd.service(5).
 _COMMAND = re.compile(r"""[@:|-]*/[^\s"'\\;]*(\s+(?!;(\s|$)).*)?""")
@@ -504,7 +512,7 @@ def _unit(entry: dict[str, Any], at: str) -> Iterator[Problem]:
         for directive, value in directives.items():
             if why := _NOT_IN_UNIT.get(directive):
                 yield f"{at}.unit.{section}.{directive}", f"is not said here: {why}"
-            elif directive in _COMMANDS and (
+            elif directive in COMMANDS and (
                 not _COMMAND.fullmatch(str(value)) or _LATER_COMMAND.search(str(value))
             ):
                 yield (

@@ -52,6 +52,8 @@ find /dev -xdev -type b -delete
 mount --bind /proc/sys/net /proc/sys/net
 mount --rbind /proc/sys /proc/sys
 mount -o remount,bind,ro /proc/sys
+# A container is not held by profiles of its own: to it, the controller's kernel has no AppArmor.
+[ ! -e /sys/module/apparmor ] || mount -t tmpfs -o ro,size=4k none /sys/module/apparmor
 exec setpriv --bounding-set={vm.WITHOUT} /sbin/init
 """
 

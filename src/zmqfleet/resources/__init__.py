@@ -7,6 +7,7 @@ from zmqfleet.resources.key import Key
 from zmqfleet.resources.package import Package
 from zmqfleet.resources.paths import Directory, File, Link
 from zmqfleet.resources.peers import Peers
+from zmqfleet.resources.profile import Profile
 from zmqfleet.resources.reading import KINDS, parse, read
 from zmqfleet.resources.rule import Rule
 from zmqfleet.resources.step import Step
@@ -30,6 +31,7 @@ __all__ = [
     "Package",
     "Peers",
     "Pending",
+    "Profile",
     "ReadError",
     "Resource",
     "Rule",

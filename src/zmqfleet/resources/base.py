@@ -26,7 +26,7 @@ class Actual:
     """What a host has of the resources that it was asked for; see the kinds for how it is read."""
 
     release: str = ""  # of the distribution, the number before the dot
-    packages: set[str] = field(default_factory=set)
+    packages: set[str] = field(default_factory=set)  # also those that it does not need
     users: dict[str, str] = field(default_factory=dict)  # home:shell:groups, the first one's own
     paths: dict[str, Entry] = field(default_factory=dict)
     sha256: dict[str, str] = field(default_factory=dict)
@@ -38,6 +38,8 @@ class Actual:
     peers: dict[str, list[str]] = field(default_factory=dict)  # of units: networks that systemd lets through
     name_servers: list[str] = field(default_factory=list)  # their addresses
     units: dict[str, dict[str, str]] = field(default_factory=dict)  # systemd's properties
+    profiles: dict[str, str] | None = None  # of AppArmor: name and mode; None if the kernel has it not
+    denials: list[Any] = field(default_factory=list)  # what these profiles have denied, a Denial each
     steps: set[str] = field(default_factory=set)  # those whose check holds
     # by directory: its entries, and when each was last known to run (seconds since 1970, 0 never)
     generations: dict[str, dict[str, float]] = field(default_factory=dict)

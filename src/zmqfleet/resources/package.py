@@ -10,11 +10,13 @@ from zmqfleet.resources.base import Actual, Resource
 
 @dataclass(frozen=True)
 class Package(Resource):
-    """An installed package; `by_release` names it where releases of the distribution call it differently."""
+    """An installed package; `by_release` names it where releases of the distribution call it differently, `where`, a
+    shell command, holds on the hosts that need it."""
 
     kind: ClassVar[str] = "package"
     name: str
     by_release: tuple[tuple[str, str], ...] = ()
+    where: str = ""
 
     def on(self, release: str) -> str | None:
         """Its name on a release (the number before the dot); None if that is not known."""
@@ -37,10 +39,15 @@ class Package(Resource):
     @classmethod
     def read(cls, items: Sequence["Package"]) -> str:
         names = [name for one in items for name in (dict(one.by_release).values() or [one.name])]
-        return f"dpkg-query -Wf '${{db:Status-Status}}|${{Package}}\\n' {shlex.join(names)} 2>/dev/null"
+        needless = "".join(
+            f"{{ {one.where}; }} || printf '%s\\n' {shlex.quote(f'needless|{one.name}')}; "
+            for one in items
+            if one.where
+        )
+        return f"{needless}dpkg-query -Wf '${{db:Status-Status}}|${{Package}}\\n' {shlex.join(names)} 2>/dev/null"
 
     @classmethod
     def parse(cls, line: str, actual: Actual) -> None:
         status, name = line.split("|", 1)
-        if status == "installed":
+        if status in ("installed", "needless"):
             actual.packages.add(name)

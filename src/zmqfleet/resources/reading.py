@@ -11,6 +11,7 @@ from zmqfleet.resources.key import Key
 from zmqfleet.resources.package import Package
 from zmqfleet.resources.paths import Directory, File, Link
 from zmqfleet.resources.peers import Peers
+from zmqfleet.resources.profile import Profile
 from zmqfleet.resources.rule import Rule
 from zmqfleet.resources.step import Step
 from zmqfleet.resources.table import Table
@@ -19,7 +20,7 @@ from zmqfleet.resources.user import User
 from zmqfleet.text import printable
 
 KINDS: tuple[type[Any], ...] = (
-    Package, User, Directory, File, Link, Key, Generations, Rule, Table, Step, Peers, Unit,
+    Package, User, Directory, File, Link, Key, Generations, Rule, Table, Step, Peers, Profile, Unit,
 )  # fmt: skip
 
 _MARK = "== zmqfleet"

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 from zmqfleet.resources.base import Actual, Resource
+from zmqfleet.resources.profile import ENABLED
 from zmqfleet.resources.stat import parse_stat, stat
 
 _PROPERTIES = (
@@ -29,7 +30,8 @@ class Unit(Resource):
     runs. It is to be started anew if one of `restarted_by`, paths, is newer than its process, if that process runs
     another file than `program`, or as another than `user`, or if `unproven`, a path, is there: that follows from the
     host alone, so a run that was killed half-way is made good by the next. So it is if one of its drop-ins, which are
-    others', has changed, or is gone without systemd having been told."""
+    others', has changed, or is gone without systemd having been told; and if AppArmor, where the kernel has it, labels
+    the process with something else than `confined`."""
 
     kind: ClassVar[str] = "unit"
     name: str
@@ -38,6 +40,7 @@ class Unit(Resource):
     program: str = ""
     unproven: str = ""
     user: str = ""
+    confined: str = ""
 
     @property
     def path(self) -> str:
@@ -70,6 +73,8 @@ class Unit(Resource):
             return "must be loaded again"
         if self.user and found.get("user") != self.user:
             return f"runs as {found.get('user') or 'nobody known'}"
+        if self.confined and found.get("label", self.confined) != self.confined:
+            return f"is {found['label']} to AppArmor, not {self.confined}"
         if self.program and found.get("exe") != self.program:
             return f"runs {found.get('exe') or 'nothing'}"
         if self.unproven and self.unproven in actual.paths:
@@ -97,11 +102,13 @@ class Unit(Resource):
         # systemd prints a block a unit; the empty line at the end closes the last one
         return (
             f"{stat([one.unproven for one in items if one.unproven])}; "
+            f"if {ENABLED}; then labels=current; else labels=; fi; "
             f"(systemctl show --timestamp=us+utc -p {_PROPERTIES} {names} 2>/dev/null; echo) | "
             'while IFS= read -r line; do printf "%s\\n" "$line"; case $line in '
             'MainPID=[1-9]*) process=/proc/${line#MainPID=}; uid=; echo "exe=$(readlink "$process/exe")"; '
             'while read -r key uid _ && [ "$key" != Uid: ]; do :; done 2>/dev/null <"$process/status"; '
-            'user=$(getent passwd "$uid"); echo "user=${user%%:*}";; '
+            'user=$(getent passwd "$uid"); echo "user=${user%%:*}"; '
+            '[ -z "$labels" ] || echo "label=$(cat "$process/attr/$labels")";; '
             # those of system.control are properties, which hold as soon as they are set
             'DropInPaths=*) for one in "/etc/systemd/system/$id.d" ${line#DropInPaths=}; do '
             'case $one in */system.control/*) ;; *) [ ! -e "$one" ] || stat -c dropin=%.9Z "$one" ;; esac; done;; '

@@ -1,0 +1,150 @@
+"""Profiles of AppArmor, and what they have denied."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from zmqfleet.resources.base import Actual, Resource
+
+ENABLED = '[ "$(cat /sys/module/apparmor/parameters/enabled 2>/dev/null)" = Y ]'
+"""A shell command that holds where the kernel enforces what AppArmor's profiles say."""
+
+PREFIX = "zmqfleet."
+"""What the names of all our profiles begin with."""
+
+_MOST = 200  # denials of a host
+_KERNEL = "/sys/kernel/security/apparmor"
+_LOADED = f"sed -n 's/^{re.escape(PREFIX)}/loaded|&/p' {_KERNEL}/profiles"
+# where auditd runs the kernel tells it, and not its own log
+_DENIED = (
+    "{ journalctl --dmesg --quiet --no-pager -o cat; tail -c 4194304 /var/log/audit/audit.log; } 2>/dev/null | "
+    f"grep -aF 'profile=\"{PREFIX}' | cut -c -2000 | tail -n {_MOST} | sed 's/^/denied|/'"
+)
+_LOAD = f'grep -qxF "$0" {_KERNEL}/profiles || exec apparmor_parser --replace --skip-cache "$1"'
+_REMOVE = f'! grep -q "^$0 (" {_KERNEL}/profiles 2>/dev/null || printf %s "$0" >{_KERNEL}/.remove'
+_AUDIT = re.compile(r'audit\((?P<event>\d+\.\d+:\d+)\): (?P<said>apparmor="(DENIED|ALLOWED)" .*)')
+_FIELD = re.compile(r'(\w+)=("[^"]*"|\S+)')
+# what is another each time, or says nothing of what is missing
+_IDLE = {"class", "error", "info", "pid", "fsuid", "ouid", "protocol", "profile", "requested_mask"}
+_RIGHTS = {"r": "r", "w": "w", "a": "w", "c": "w", "d": "w", "k": "k", "l": "l", "m": "m", "x": "ix"}
+
+
+@dataclass(frozen=True)
+class Profile(Resource):
+    """A profile in the kernel, where that has AppArmor: `file` defines it, `mode` is enforce or complain."""
+
+    kind: ClassVar[str] = "profile"
+    name: str
+    file: str
+    mode: str
+
+    @property
+    def label(self) -> str:
+        """What a process that it confines is labelled with."""
+        return f"{self.name} ({self.mode})"
+
+    @property
+    def placed_with(self) -> str:
+        return self.file
+
+    def differs(self, actual: Actual) -> str:
+        if actual.profiles is None:
+            return ""
+        found = actual.profiles.get(self.name)
+        return "missing" if found is None else "" if found == self.mode else f"is to {found}"
+
+    def is_there(self, actual: Actual) -> bool:
+        return self.name in (actual.profiles or {})
+
+    def commands(self, actual: Actual, triggered: bool) -> list[tuple[str, ...]]:
+        return [("sh", "-c", _LOAD, self.label, self.file)]
+
+    @classmethod
+    def remove(cls, entry: Mapping[str, str]) -> list[tuple[str, ...]]:
+        return [("sh", "-c", _REMOVE, entry["name"])]
+
+    @classmethod
+    def read(cls, items: Sequence["Profile"]) -> str:
+        return f"{ENABLED} || exit 0; echo 'enabled|'; {_LOADED}; {_DENIED}"
+
+    @classmethod
+    def parse(cls, line: str, actual: Actual) -> None:
+        what, _, said = line.partition("|")
+        if actual.profiles is None:
+            actual.profiles = {}
+        if what == "loaded":
+            name, _, mode = said.partition(" ")
+            actual.profiles[name] = mode.strip("()")
+        elif what == "denied" and (found := Denial.of(said)):
+            actual.denials.append(found)
+            if len(actual.denials) > _MOST:
+                raise ValueError(f"more than {_MOST} denials")
+
+
+@dataclass(frozen=True)
+class Denial:
+    """What a profile has denied, or would have in mode complain: the kernel's number of the event, and the fields that
+    its audit has written."""
+
+    event: str
+    profile: str
+    fields: tuple[tuple[str, str], ...]
+
+    @classmethod
+    def of(cls, line: str) -> "Denial | None":
+        """What a line of the kernel's or auditd's log says; None if it says something else."""
+        found = _AUDIT.search(line)
+        if not found:
+            return None
+        fields = {key: _value(key, value) for key, value in _FIELD.findall(found["said"])}
+        told = tuple((key, value) for key, value in fields.items() if key not in _IDLE)
+        return cls(found["event"], fields.get("profile", ""), told)
+
+    @property
+    def at(self) -> float:
+        """When that was, in seconds since 1970."""
+        return float(self.event.partition(":")[0])
+
+    @property
+    def rule(self) -> str:
+        """The rule that would allow it, in AppArmor's words; empty if that is not known."""
+        fields = dict(self.fields)
+        mask = fields.get("denied_mask", "")
+        if "capname" in fields:
+            return f"capability {fields['capname']},"
+        if fields.get("operation") in ("signal", "ptrace"):
+            which = f" set=({fields['signal']})" if "signal" in fields else ""
+            return f"{fields['operation']} ({mask}){which} peer={fields.get('peer', 'unconfined')},"
+        if "family" in fields:
+            return f"network {fields['family']} {fields.get('sock_type', '')}".rstrip() + ","
+        rights = "".join(dict.fromkeys(_RIGHTS[one] for one in "rwacdklmx" if one in mask))
+        return f"{literally(fields['name'])} {rights}," if "name" in fields and rights else ""
+
+
+def told(denials: Iterable[Denial]) -> list[str]:
+    """A line for each thing that was denied: what the audit says, how often, and the rule that would allow it."""
+    counted = Counter((one.fields, one.rule) for one in dict.fromkeys(denials))
+    return [
+        f"{' '.join(f'{key}={value}' for key, value in fields)}{f' ({times} times)' if times > 1 else ''}"
+        + (f"; what would allow it: {rule}" if rule else "")
+        for (fields, rule), times in counted.items()
+    ]
+
+
+def literally(path: str, more: str = "") -> str:
+    """A path in a rule, which stands for itself: see "Globbing" in apparmor.d(5); and a pattern that follows it."""
+    # /bin and its like are links, and AppArmor sees where these lead
+    path = re.sub("^/(?=s?bin/|lib)", "/usr/", path)
+    escaped = re.sub(r'([*?\[\]{}^\\"])', r"\\\1", path)
+    return f'"{escaped}{more}"'
+
+
+def _value(key: str, value: str) -> str:
+    if value.startswith('"'):
+        return value.strip('"')
+    # names with odd characters are in hexadecimal
+    if key in ("name", "target") and re.fullmatch("([0-9A-F]{2})+", value):
+        return bytes.fromhex(value).decode(errors="replace")
+    return value
