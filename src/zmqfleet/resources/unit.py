@@ -102,13 +102,13 @@ class Unit(Resource):
         # systemd prints a block a unit; the empty line at the end closes the last one
         return (
             f"{stat([one.unproven for one in items if one.unproven])}; "
-            f"if {ENABLED}; then labels=current; else labels=; fi; "
+            f"if {ENABLED}; then apparmor=yes; else apparmor=; fi; "
             f"(systemctl show --timestamp=us+utc -p {_PROPERTIES} {names} 2>/dev/null; echo) | "
             'while IFS= read -r line; do printf "%s\\n" "$line"; case $line in '
             'MainPID=[1-9]*) process=/proc/${line#MainPID=}; uid=; echo "exe=$(readlink "$process/exe")"; '
             'while read -r key uid _ && [ "$key" != Uid: ]; do :; done 2>/dev/null <"$process/status"; '
             'user=$(getent passwd "$uid"); echo "user=${user%%:*}"; '
-            '[ -z "$labels" ] || echo "label=$(cat "$process/attr/$labels")";; '
+            '[ -z "$apparmor" ] || echo "label=$(cat "$process/attr/current")";; '
             # those of system.control are properties, which hold as soon as they are set
             'DropInPaths=*) for one in "/etc/systemd/system/$id.d" ${line#DropInPaths=}; do '
             'case $one in */system.control/*) ;; *) [ ! -e "$one" ] || stat -c dropin=%.9Z "$one" ;; esac; done;; '
