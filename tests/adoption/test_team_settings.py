@@ -18,7 +18,7 @@ both_engines = pytest.mark.parametrize("engine", ENGINES)
 def test_each_host_has_its_own_and_no_output_tells_it(team: Team, engine: str) -> None:
     lab = team.declare(feeder=NONE)
     lab.converge("pyinfra")
-    listed = "clients\ncurve.key\ncurve.key_secret\nendpoints.json\nenvironment\npeers\n"
+    listed = "apparmor\nclients\ncurve.key\ncurve.key_secret\nendpoints.json\nenvironment\npeers\n"
     assert lab.sh("broker1", f"ls {ETC}") == listed
     lab = team.declare()
     loud = ("--diff", "-vvv")
