@@ -202,12 +202,13 @@ class Plan:
 
     @cached_property
     def denied(self) -> list[str]:
-        """What AppArmor has denied the host's services since each was started, a line for each thing."""
+        """What AppArmor has denied the host's services since each began to start, a line for each thing."""
         found = []
         for part, resource in self._owned.values():
             if isinstance(resource, Profile):
                 unit = self.actual.units.get(f"{part.service}.service", {})
-                since = seconds(unit.get("ExecMainStartTimestamp", ""))
+                # what is run before the program itself is confined, too
+                since = seconds(unit.get("InactiveExitTimestamp", ""))
                 denials = [
                     one for one in self.actual.denials if one.profile == resource.name and one.at >= since
                 ]

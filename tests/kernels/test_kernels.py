@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from labs import Lab, project, provisioned, variables
+from labs import Lab, blank, pipeline, project, variables
 
 # AppArmor: a profile that allows nothing denies all
 _DENIED = (
@@ -19,10 +19,24 @@ _CONFINED = "echo $(cat /sys/fs/selinux/enforce); id -Z | cut -d: -f3"
 _ENFORCES = {"broker1": (_DENIED, "denied\n"), "gateway1": (_CONFINED, "1\nunconfined_t\n")}
 
 
+def declared(mac: str = "enforce", before: str = "/bin/sh -c 'test -d /tmp'") -> dict[str, Any]:
+    """This project's services, with a mode of AppArmor, and the pipeline where that is: on zmq4, one with a state, one
+    with a credential and a command that is run `before` it."""
+    found = variables()
+    feeder, worker = pipeline()
+    worker["hosts"] = "brokers"
+    feeder.update(credentials={"token": "kept"}, unit={"Service": {"ExecStartPre": before}})
+    feeder["endpoints"][0]["allow"] = [worker["hosts"]]
+    found["zmq_services"] = [*({**one, "mac": mac} for one in found["zmq_services"]), feeder, worker]
+    return found
+
+
 @pytest.fixture(scope="module")
-def lab() -> Iterator[Lab]:
-    with provisioned("kernels", "ansible", 3, "--vm", "apparmor,selinux") as found:
-        yield found
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    with blank("kernels", 3, "--vm", "apparmor,selinux") as found:
+        at = found.of(project(tmp_path_factory.mktemp("kernels") / "project", declared()))
+        at.engine("ansible").must_succeed()
+        yield at
 
 
 def boot(lab: Lab, host: str) -> str:
@@ -52,7 +66,7 @@ def all_is_well(lab: Lab) -> None:
     assert told(lab) == []
     # without KVM, and beside other suites, a guest may take seconds for a handshake
     status, report = lab.probe("--timeout", "15")
-    assert (status, len(report["cells"])) == (0, 16), report
+    assert (status, len(report["cells"])) == (0, 22), report
 
 
 @pytest.mark.parametrize("host", _ENFORCES)
@@ -83,13 +97,15 @@ def test_services_come_back_after_a_power_cut_and_a_reboot(lab: Lab) -> None:
     all_is_well(lab)
 
 
-def test_a_service_is_confined(lab: Lab) -> None:
+def test_services_are_confined(lab: Lab) -> None:
     assert label(lab) == "zmqfleet.quotes (enforce)"
-    rows = {
-        row["host"]: row["apparmor"]
-        for row in json.loads(lab.run("zmqfleet", "status", "--json").stdout)["services"]
+    rows = json.loads(lab.run("zmqfleet", "status", "--json").stdout)["services"]
+    assert {(row["service"], row["apparmor"]) for row in rows} == {
+        ("quotes", "enforce"),
+        ("feeder", "enforce"),
+        ("worker", "enforce"),
+        ("quotes-client", ""),  # on SELinux' host
     }
-    assert rows == {"broker1": "enforce", "gateway1": ""}
 
 
 def test_a_service_can_do_what_it_has_to_and_nothing_else(lab: Lab) -> None:
@@ -126,16 +142,18 @@ def test_a_service_can_do_what_it_has_to_and_nothing_else(lab: Lab) -> None:
     assert told(lab) == []
 
 
-def declared(mac: str) -> dict[str, Any]:
-    """The project's variables, with another mode of AppArmor."""
-    found = variables()
-    for service in found["zmq_services"]:
-        service["mac"] = mac
-    return found
+def test_a_start_that_it_denies_is_told_and_goes_back(lab: Lab, tmp_path: Path) -> None:
+    failed = lab.of(project(tmp_path / "denied", declared(before="/bin/sh -c /usr/bin/id"))).engine("pyinfra")
+    assert failed.status != 0
+    assert 'apparmor="DENIED" operation="exec"' in failed.output
+    assert 'name="/usr/bin/id"' in failed.output
+    assert "feeder.service: runs as before" in failed.output
+    assert lab.converge("pyinfra")
+    assert told(lab) == []
 
 
 def test_a_service_is_confined_no_longer_than_declared(lab: Lab, tmp_path: Path) -> None:
-    others = {one for one in profiles(lab) if not one.startswith("zmqfleet.")}
+    others = {one for one in profiles(lab) if not one.startswith("zmqfleet.quotes ")}
     lab.sh("broker1", "printf zmqfleet.quotes >/sys/kernel/security/apparmor/.remove")
     assert lab.drift() == {
         ("broker1", "unit quotes.service: is unconfined to AppArmor, not zmqfleet.quotes (enforce)"),
@@ -154,10 +172,10 @@ def test_a_service_is_confined_no_longer_than_declared(lab: Lab, tmp_path: Path)
     all_is_well(lab)
 
 
-def test_a_service_that_is_removed_leaves_no_profile(lab: Lab, tmp_path: Path) -> None:
+def test_services_that_move_or_are_removed_leave_no_profile(lab: Lab, tmp_path: Path) -> None:
     others = {one for one in profiles(lab) if not one.startswith("zmqfleet.")}
-    only = declared("enforce")
-    only["zmq_services"] = [{**one, "hosts": "gateways"} for one in only["zmq_services"]]
-    assert lab.of(project(tmp_path / "moved", only)).converge("pyinfra")
+    moved = variables()
+    moved["zmq_services"] = [{**one, "hosts": "gateways"} for one in moved["zmq_services"]]
+    assert lab.of(project(tmp_path / "moved", moved)).converge("pyinfra")
     assert profiles(lab) == others
-    assert lab.sh("broker1", "ls /etc/zmqfleet").split().count("quotes") == 0
+    assert not {"quotes", "feeder", "worker"} & set(lab.sh("broker1", "ls /etc/zmqfleet").split())

@@ -184,6 +184,8 @@ class ModelHost:
             "ActiveState": "active" if process else "inactive",
             "NeedDaemonReload": "yes" if file and self.loaded.get(name, file.data) != file.data else "no",
             "NRestarts": "0",
+            # what goes before a program takes time
+            "InactiveExitTimestamp": _timestamp(started - 5) if process else "",
             "ExecMainStartTimestamp": _timestamp(started) if process else "",
             "now": str(self.clock),
             **(
@@ -282,8 +284,6 @@ class ModelHost:
                 for process in self.processes.values():
                     if process.label.startswith(f"{name} "):
                         process.label = "unconfined"
-            case ("sh", "-c", script, _label, path) if "apparmor_parser" in script:
-                self._confine(path)
             case ("sh", "-c", script, table) if "nft delete table" in script:
                 assert table == TABLE
                 self.table = ""

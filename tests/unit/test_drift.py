@@ -124,7 +124,7 @@ def test_who_else_drops_what_comes_in_is_said_by_status_too(
     assert as_json["warnings"] == [run.output.splitlines()[-1]]
 
 
-def test_what_apparmor_denies_a_service_since_its_start_is_told(
+def test_what_apparmor_denies_a_service_since_it_began_to_start_is_told(
     project: Project, hosts: dict[str, ModelHost]
 ) -> None:
     broker = hosts["broker1"]
@@ -134,6 +134,7 @@ def test_what_apparmor_denies_a_service_since_its_start_is_told(
         for number, (at, profile) in enumerate(
             [
                 (started - 9, "zmqfleet.quotes"),
+                (started - 3, "zmqfleet.quotes"),
                 (started + 9, "zmqfleet.quotes"),
                 (started + 9, "zmqfleet.other"),
             ]
@@ -145,13 +146,14 @@ def test_what_apparmor_denies_a_service_since_its_start_is_told(
             )
         )
     ]
-    words = (
-        "broker1: quotes: apparmor=DENIED operation=open name=/etc/1 denied_mask=r; what would allow it: "
-        '"/etc/1" r,'
-    )
+    words = [
+        f"broker1: quotes: apparmor=DENIED operation=open name=/etc/{number} denied_mask=r; what would allow it: "
+        f'"/etc/{number}" r,'
+        for number in (1, 2)
+    ]
     for command in ("drift", "status"):
         run = CliRunner().invoke(main, [command, "--json", *project.arguments])
-        assert (run.exit_code, json.loads(run.stdout)["warnings"]) == (0, [words])
+        assert (run.exit_code, json.loads(run.stdout)["warnings"]) == (0, words)
 
 
 def test_status_tells_what_apparmor_does(project: Project, hosts: dict[str, ModelHost]) -> None:

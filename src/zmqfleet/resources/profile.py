@@ -22,7 +22,6 @@ _DENIED = (
     "{ journalctl --dmesg --quiet --no-pager -o cat; tail -c 4194304 /var/log/audit/audit.log; } 2>/dev/null | "
     f"grep -aF 'profile=\"{PREFIX}' | cut -c -2000 | tail -n {_MOST} | sed 's/^/denied|/'"
 )
-_LOAD = f'grep -qxF "$0" {_KERNEL}/profiles || exec apparmor_parser --replace --skip-cache "$1"'
 _REMOVE = f'! grep -q "^$0 (" {_KERNEL}/profiles 2>/dev/null || printf %s "$0" >{_KERNEL}/.remove'
 _AUDIT = re.compile(r'audit\((?P<event>\d+\.\d+:\d+)\): (?P<said>apparmor="(DENIED|ALLOWED)" .*)')
 _FIELD = re.compile(r'(\w+)=("[^"]*"|\S+)')
@@ -59,7 +58,7 @@ class Profile(Resource):
         return self.name in (actual.profiles or {})
 
     def commands(self, actual: Actual, triggered: bool) -> list[tuple[str, ...]]:
-        return [("sh", "-c", _LOAD, self.label, self.file)]
+        return []  # loaded before each start of its service, by unit-guard
 
     @classmethod
     def remove(cls, entry: Mapping[str, str]) -> list[tuple[str, ...]]:

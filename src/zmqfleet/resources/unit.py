@@ -11,8 +11,8 @@ from zmqfleet.resources.profile import ENABLED
 from zmqfleet.resources.stat import parse_stat, stat
 
 _PROPERTIES = (
-    "Id,LoadState,UnitFileState,ActiveState,SubState,NeedDaemonReload,FragmentPath,NRestarts,ExecMainStartTimestamp,"
-    "MainPID,ExecMainStatus,Result,DropInPaths"
+    "Id,LoadState,UnitFileState,ActiveState,SubState,NeedDaemonReload,FragmentPath,NRestarts,InactiveExitTimestamp,"
+    "ExecMainStartTimestamp,MainPID,ExecMainStatus,Result,DropInPaths"
 )
 # a unit that was started again by systemd within this time (seconds) before the read may be in a loop
 _RESTARTED_LATELY = 30
