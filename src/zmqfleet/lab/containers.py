@@ -133,8 +133,10 @@ def down(project: Path, name: str, say: Say) -> None:
             f"label=zmqfleet.lab={paths.prefix}",
             check=True,
         ).stdout.split()
-        if ids:
-            podman("rm", "--force", "--volumes", "--time=0", *ids, check=True)
+        remove = ("rm", "--force", "--volumes", "--time=0", "--ignore", *ids)
+        # crun fails over a process that ends just then (crun's issue 660), and the container is gone all the same
+        if ids and podman(*remove).returncode:
+            podman(*remove, check=True)
         if podman("network", "exists", paths.prefix).returncode == 0:
             podman("network", "rm", paths.prefix, check=True)
         paths.inventory.unlink(missing_ok=True)
