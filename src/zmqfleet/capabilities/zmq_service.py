@@ -4,6 +4,7 @@ import ipaddress
 import re
 import shlex
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 from zmqfleet.capabilities.part import CONFIGURE, INSTALL, RETIRE, START, Part, script
@@ -255,7 +256,11 @@ def service_variables(fleet: Fleet, host: str, service: Service) -> dict[str, An
         "credentials": sorted(own.credentials),
         "unit": own.unit,
         "mac": own.mac,
-        "mac_programs": _paths(own, *COMMANDS, first=True),
+        "mac_programs": [
+            literally(command.split()[0].lstrip("@:|-"))
+            for directive, command in own.unit.get("Service", {}).items()
+            if directive in COMMANDS
+        ],
         "mac_reads": _paths(own, "ReadOnlyPaths"),
         "mac_writes": _paths(own, "ReadWritePaths"),
         "env": own.env,
@@ -277,17 +282,14 @@ def service_variables(fleet: Fleet, host: str, service: Service) -> dict[str, An
     }
 
 
-def _paths(own: Instance, *directives: str, first: bool = False) -> list[str]:
-    """The paths in directives of a team's unit, as rules of AppArmor have them, the first of each alone or all; not
-    those with systemd's specifiers."""
-    found = []
-    for directive in directives:
-        words = own.unit.get("Service", {}).get(directive, "").split()
-        for word in words[: 1 if first else None]:
-            path = word.strip('"').lstrip("@:|+-").rstrip("/")
-            if "%" not in path:
-                found.append(literally(path, "" if first else "{,/**}"))
-    return found
+def _paths(own: Instance, directive: str) -> list[str]:
+    """The paths in a directive of a team's unit, as rules of AppArmor have them, with what is below; not those with
+    systemd's specifiers."""
+    with suppress(ValueError):  # quotes without an end are systemd's to refuse, by the host's own words
+        words = [word.lstrip("-+") for word in shlex.split(own.unit.get("Service", {}).get(directive, ""))]
+        paths = [word.rstrip("/") for word in words if word.startswith("/") and "%" not in word]
+        return [literally(path, "{,/**}") if path else "/{,**}" for path in paths]
+    return []
 
 
 def _unit_word(text: str) -> str:
