@@ -82,7 +82,7 @@ REFUSED: dict[str, tuple[Set, str, str]] = {
     "a command behind a version": (
         of_host(golang_version="1.25.4; touch /root/x #"),
         "golang_version",
-        "no version of Go's, such as 1.25.4",
+        "no exact version of Go's, such as 1.25.4",
     ),
     "a blank in GOPROXY": (
         of_host(golang_proxy="https://user:hunter2@goproxy.example.com | direct"),

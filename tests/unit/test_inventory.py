@@ -220,6 +220,12 @@ def refusal(project: Project, services: list[Any]) -> list[str]:
     return str(refused.value).splitlines()
 
 
+def test_a_service_of_no_group_is_told_for_that_and_not_for_what_other_hosts_lack(project: Project) -> None:
+    wrong = {**SERVICE, "hosts": ["brokers", "gateways"], "env": {"REGION": "{{ nowhere }}"}}
+    said = f"{project.variables}: zmq_services[0].hosts: must be text, not a list"
+    assert refusal(project, [wrong, CLIENT]) == [said]
+
+
 def test_all_that_is_undefined_is_named_with_file_and_key(project: Project) -> None:
     env = {"REGION": "{{ nowhere }}", "ZONE": "{{ rack.none }}", "GOOD": "{{ 1 }}"}
     about = "variables come from the inventory, group_vars and host_vars (facts and plays are not read)"

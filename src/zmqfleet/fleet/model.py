@@ -431,12 +431,12 @@ def _texts(values: dict[str, Any]) -> dict[str, str]:
 
 
 def without_others(services: Any, groups: Iterable[str]) -> Any:
-    """zmq_services as it concerns a host in these groups: without what services that it does not run are elsewhere.
-    What is no list of services stays as it is."""
+    """zmq_services as it concerns a host in these groups: without what services that it does not run are elsewhere, or
+    that name no group. What is no list of services stays as it is."""
 
     def runs(entry: Any) -> bool:
-        group = entry.get("hosts") if isinstance(entry, dict) else None
-        return not isinstance(group, str) or "{" in group or group in groups
+        group = entry.get("hosts") if isinstance(entry, dict) else "{"
+        return isinstance(group, str) and ("{" in group or group in groups)
 
     if not isinstance(services, list) or all(map(runs, services)):
         return services
