@@ -341,13 +341,19 @@ class HostRun:
         }
 
     def _together(self, service: str) -> set[str]:
-        """A service, and those of the host that have its ports or get them."""
+        """A service, and those of the host that have its ports or get them, or that replace the same one."""
+        groups = [{one, *others} for one, others in self.plan.handed_over.items()]
+        groups += [self._successors(unit) for units in self.plan.succeeded.values() for unit in units]
         found = {service}
-        for _ in self.plan.handed_over:
-            for one, others in self.plan.handed_over.items():
-                if not found.isdisjoint({one, *others}):
-                    found |= {one, *others}
+        for _ in groups:
+            for group in groups:
+                if not found.isdisjoint(group):
+                    found |= group
         return found
+
+    def _successors(self, unit: str) -> set[str]:
+        """The services that get ports of a unit that is no longer declared."""
+        return {service for service, units in self.plan.succeeded.items() if unit in units}
 
     def _held_back(self, service: str) -> str:
         """Why a service stays as it is: it, or one that has or gets its port, did not start elsewhere, or one that it
@@ -401,6 +407,12 @@ class HostRun:
             if service in self._errors:
                 self._stays(service, changes)
                 continue
+            before = [one for one in leaving.values() if one.name in self.plan.succeeded.get(service, ())]
+            siblings = set().union(*(self._successors(removal.name) for removal in before)) - {service}
+            if failed := sorted(siblings & self._errors.keys()):
+                yield Warn(f"{service} stays as it is on {self.host}: {failed[0]} did not start here")
+                self._stays(service, changes)
+                continue
             if rolled and (why := self._held_back(service)):
                 yield Warn(f"{service} stays as it is on {self.host}: {why}")
                 self._stays(service, changes)
@@ -409,23 +421,41 @@ class HostRun:
             try:
                 started.add(service)
                 self._check(changes)
-                before = [one for one in leaving.values() if one.name in self.plan.succeeded.get(service, ())]
                 others = (
                     one for one in self.plan.handed_over.get(service, ()) if one in waiting.keys() - started
                 )
-                for unit in (*(f"{one}.service" for one in others), *(removal.name for removal in before)):
-                    # which has it started again if this one goes back
-                    yield Execute((UNIT_START, "--yield", unit, f"{service}.service"))
-                yield from self._place(changes)
+                units = [*(f"{one}.service" for one in others), *(removal.name for removal in before)]
+                # all that it needs is there before what has its ports is stopped for it
+                starts = next(
+                    (at for at, change in enumerate(changes) if isinstance(change.resource, Unit)),
+                    len(changes),
+                )
+                yield from self._place(changes[:starts])
+                if units and changes[starts:]:
+                    # which has them started again if this one goes back
+                    yield Execute((UNIT_START, "--yield", f"{service}.service", *units))
+                yield from self._place(changes[starts:])
                 for removal in before:
-                    del leaving[removal.name]
-                    yield from self._end(removal)
+                    if self._successors(removal.name) <= started:
+                        del leaving[removal.name]
+                        yield from self._end(removal)
                 runs = True
             except _ServiceError as error:
                 self._errors[service] = str(error)
                 yield Warn(
                     f"{service} did not start as declared on {self.host}: see why at the end; others go on"
                 )
+                for one in sorted(siblings & started):
+                    self._errors[one] = (
+                        f"{one} is stopped again, for what it replaces together with {service}"
+                    )
+                    self.failed[one] = Failure(
+                        f"was stopped on {self.host} for {service}, which did not start", True
+                    )
+                    for command in Unit.remove({"name": f"{one}.service"}):
+                        yield Attempt(command)
+                for removal in before if siblings & started else ():
+                    yield Attempt(("systemctl", "start", removal.name))
             finally:
                 if not runs:
                     self.failed[service] = Failure(f"did not start on {self.host}", _moves(service, changes))

@@ -5,6 +5,7 @@ in it and no longer desired is retired, and what is on the host and not in it is
 """
 
 import json
+import math
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -41,6 +42,15 @@ UNTRIED = "zmqfleet probe tells whether peers get through"  # in spite of who el
 
 _KINDS = {kind.kind: kind for kind in KINDS}
 _Name = tuple[str, str]  # kind and name
+
+
+def _last_start(unit: Mapping[str, str]) -> float:
+    """When a unit began to start for the last time, in seconds since 1970; of one that does not run, a minute before
+    that or before it ended, as systemd tells one as the other."""
+    told = [seconds(unit.get(key, "")) for key in ("InactiveExitTimestamp", "ExecMainStartTimestamp")]
+    # what is run before the program itself is confined, too
+    known = min((one for one in told if one), default=math.inf)
+    return known if unit.get("ActiveState") == "active" else known - 60
 
 
 def parts(fleet: Fleet, host: str, leaving: tuple[Rule, ...] = ()) -> list[Part]:
@@ -186,18 +196,16 @@ class Plan:
         allows only the probe tells."""
         own = set(addresses(self.fleet.hosts[self.host])) if self.host in self.fleet.hosts else set()
         # no firewall stands between a host and itself
-        rules = [one for _, one in self._owned.values() if isinstance(one, Rule) and set(one.peers) - own]
+        rules = [one for _, one in self._owned.values() if isinstance(one, Rule)]
         lines = []
         for whose in sorted({whose for _, whose in self.actual.filters}):
             families = {family for family, name in self.actual.filters if name == whose}
-            shut = [one for one in rules if not families.isdisjoint(one.families)]
+            shut = [one for one in rules if not families.isdisjoint(one.families(own))]
             ports = ", ".join(
                 f"{one.port} ({one.endpoint})" for one in sorted(shut, key=lambda one: one.port)
             )
             if ports:
-                lines.append(
-                    f"{whose} there drops what it does not allow itself, and has to allow tcp {ports}"
-                )
+                lines.append(f"{whose} there drops what it does not allow itself, perhaps tcp {ports}")
         return lines
 
     @cached_property
@@ -207,10 +215,9 @@ class Plan:
         for part, resource in self._owned.values():
             if isinstance(resource, Profile):
                 unit = self.actual.units.get(f"{part.service}.service", {})
-                # what is run before the program itself is confined, too
-                since = seconds(unit.get("InactiveExitTimestamp", ""))
+                since = _last_start(unit)
                 denials = [
-                    one for one in self.actual.denials if one.profile == resource.name and one.at >= since
+                    one for one in self.actual.denials if one.of_profile == resource.name and one.at >= since
                 ]
                 found += [f"{part.service}: {line}" for line in told(denials)]
         return found

@@ -117,7 +117,9 @@ def others_firewalls(lab: Lab) -> Iterator[None]:
 
 @pytest.mark.usefixtures("others_firewalls")
 def test_no_run_succeeds_while_others_firewalls_keep_peers_out(lab: Lab) -> None:
-    said = "there drops what it does not allow itself, and has to allow tcp 5555 (quotes.orders), 5556 (quotes.ticks): "
+    said = (
+        "there drops what it does not allow itself, perhaps tcp 5555 (quotes.orders), 5556 (quotes.ticks): "
+    )
     drift = lab.run("zmqfleet", "drift")
     assert (drift.status, drift.output.count(f"{said}zmqfleet probe tells")) == (0, 2), drift.output
     # nothing to do, and something

@@ -101,6 +101,7 @@ class ModelHost:
     table: str = ""
     filters: set[tuple[str, str]] = field(default_factory=set)  # others' firewalls
     profiles: dict[str, str] | None = None  # AppArmor's, and their modes; a host with none has no AppArmor
+    unloadable: set[str] = field(default_factory=set)  # units whose profiles its AppArmor does not understand
     denials: list[Denial] = field(default_factory=list)
     enabled: set[str] = field(default_factory=set)
     loaded: dict[str, bytes] = field(default_factory=dict)  # unit files as systemd has read them
@@ -268,6 +269,8 @@ class ModelHost:
                     self._touch(path, mode=mode)
             case ("systemctl", "daemon-reload"):
                 self._reload()
+            case ("systemctl", "start", unit):
+                self._start_again(unit)
             case ("systemctl", "--quiet", "enable", unit):
                 self.enabled.add(unit)
             case ("nft", "-f", path):
@@ -315,10 +318,13 @@ class ModelHost:
                 where = f"/var/lib/zmqfleet/artifacts/{service}/{number}"
                 self._put(where, "directory", b"", "755", "root", "root")
                 self._put(f"{where}/{service}", "regular file", number.encode(), "755", "root", "root")
-            case (tool, "--yield", other, unit):
+            case (tool, "--yield", unit, *others):
                 self._program(tool)
-                self.processes.pop(other, None)
-                self.yielded.setdefault(unit, []).append(other)
+                self.yielded[unit] = [
+                    one for one in others if one in self.processes or one in self.yielded.get(unit, ())
+                ]
+                for other in others:
+                    self.processes.pop(other, None)
             case (tool, "--keep", kept, unit, *paths):
                 self._program(tool)
                 if kept not in self.paths and unit in self.processes:
@@ -390,9 +396,12 @@ class ModelHost:
         elif unit in self.yielded:
             self.processes.pop(unit, None)
         for other in self.yielded.pop(unit, ()):
-            text = self.paths[f"/etc/zmqfleet/{other.removesuffix('.service')}/endpoints.json"].data
-            self._start(other, tuple(_port(one["endpoint"]) for one in json.loads(text)["binds"].values()))
+            self._start_again(other)
         raise Failed(f"{unit}: does not stay up")
+
+    def _start_again(self, unit: str) -> None:
+        text = self.paths[f"/etc/zmqfleet/{unit.removesuffix('.service')}/endpoints.json"].data
+        self._start(unit, tuple(_port(one["endpoint"]) for one in json.loads(text)["binds"].values()))
 
     def _start(self, unit: str, ports: tuple[int, ...]) -> bool:
         """A process of what is on the host now; one that ran before is gone."""
@@ -405,6 +414,8 @@ class ModelHost:
             return True
         options = dict(line.split("=", 1) for line in text.splitlines() if re.match(r"\w+=", line))
         tool, _, path = options["ExecStartPre"].removeprefix("+").split()
+        if unit in self.unloadable and "AppArmorProfile" in options and self.profiles is not None:
+            return False
         self._guard(tool, unit, path)
         needed = [options["EnvironmentFile"], *re.findall(r"LoadCredential=[^:]*:(.*)", text)]
         needed += re.findall(r"Environment=ZMQFLEET_\w+=(/.*)", text)
@@ -438,9 +449,8 @@ class ModelHost:
     def _guard(self, tool: str, unit: str, path: str) -> None:
         self._program(tool)
         self._load(RULESET)
-        profile = posixpath.join(posixpath.dirname(path), "apparmor")
-        if self.profiles is not None and profile in self.paths:
-            self._confine(profile)
+        if self.profiles is not None and b"\nAppArmorProfile=" in self.loaded.get(unit, b""):
+            self._confine(posixpath.join(posixpath.dirname(path), "apparmor"))
         self.peers[unit] = ["127.0.0.0/8", "::1/128", *self.paths[path].data.decode().split()]
 
     def _resolve(self, path: str) -> str:

@@ -2,18 +2,20 @@
 
 import copy
 import grp
+import itertools
 import json
 import os
 import pwd
 import re
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from host_model import HOLDER, Engine, ModelHost, Modelled
+from host_model import HOLDER, Cut, Engine, ModelHost, Modelled
 from team_project import CLIENT, GROUPS, SERVICE, Project, fleet_of
 
 from zmqfleet import converge, releases
@@ -474,6 +476,53 @@ def test_a_renamed_service_that_does_not_run_costs_the_old_one_nowhere(
     assert outset(Engine(hosts).read(now).values()).todo == []
 
 
+@pytest.mark.parametrize("broken", ["aa", "bb"])
+@pytest.mark.parametrize("connects", [[], ["server.server"]], ids=["first turn", "second turn"])
+def test_a_service_that_is_split_runs_until_all_that_replace_it_do(
+    project: Project, modelled: Modelled, broken: str, connects: list[str]
+) -> None:
+    server, old = for_brokers(5555), service("old", "brokers", 5601)
+    old["endpoints"].append({**old["endpoints"][0], "name": "more", "port": 5602})
+    before = a_fleet(project, server, old)
+    hosts = dict(modelled(before, {}))
+    Engine(hosts).run(before)
+    parts = [service("aa", "brokers", 5601), service("bb", "brokers", 5602, connects=connects)]
+    now = a_fleet(project, server, *parts)
+    hosts = dict(modelled(now, hosts))
+    break_everywhere(hosts, now, broken)
+    for _ in range(2):
+        engine = Engine(hosts)
+        engine.run(now)
+        assert engine.errors
+        assert units(hosts) == {"builder1": {"server"}, "broker1": {"old"}, "broker2": {"old"}}
+    for host in hosts.values():
+        host.broken.clear()
+    engine = Engine(hosts)
+    engine.run(now)
+    assert engine.errors == {}
+    assert units(hosts) == {"builder1": {"server"}, "broker1": {"aa", "bb"}, "broker2": {"aa", "bb"}}
+    assert outset(Engine(hosts).read(now).values()).todo == []
+
+
+def test_what_is_renamed_is_stopped_when_all_is_there_that_its_successor_needs(
+    project: Project, modelled: Modelled
+) -> None:
+    before = a_fleet(project, service("aa", "gateways", 5601))
+    now = edited(project, service("bb", "gateways", 5601))
+    runs = []
+    for cut in itertools.count():
+        hosts = dict(modelled(before, {}))
+        Engine(hosts).run(before)
+        hosts = dict(modelled(now, hosts))
+        with suppress(Cut):
+            Engine(hosts, cut=cut).run(now)
+            break
+        runs.append(units(hosts).get("gateway1", set()))
+    # one command stops it, the next one starts the other
+    assert [found for found, _ in itertools.groupby(runs)] == [{"aa"}, set(), {"bb"}]
+    assert runs.count(set()) == 1
+
+
 @pytest.mark.parametrize("ports", [(5601, 5602, 5603, 5604), (5604, 5603, 5602, 5601)])
 def test_those_that_hand_ports_on_go_together_in_the_last_ones_turn(
     project: Project, modelled: Modelled, ports: tuple[int, ...]
@@ -688,7 +737,7 @@ def peers_meet(monkeypatch: pytest.MonkeyPatch, outcome: Outcome) -> list[Planne
 
 
 WHO = "; ".join(
-    f"{whose} there drops what it does not allow itself, and has to allow tcp 5555 (quotes.orders), 5556 (quotes.ticks)"
+    f"{whose} there drops what it does not allow itself, perhaps tcp 5555 (quotes.orders), 5556 (quotes.ticks)"
     for whose in ("firewalld", "ufw")
 )
 
@@ -777,6 +826,33 @@ def test_one_endpoint_that_is_shut_fails_the_host_and_one_unknown_leaves_it_open
     assert len(found.warnings) == 1
 
 
+def test_each_host_is_told_what_keeps_its_own_peers_out(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def tried(hosts: Mapping[str, Host], cells: Sequence[Planned]) -> list[Outcome]:
+        shut, open_ = Outcome("closed", "tcp", "dropped"), Outcome("open", None, "", connected=True)
+        return [shut if cell.destination == "broker1" else open_ for cell in cells]
+
+    monkeypatch.setattr(through, "_tried", tried)
+    found = through.kept_out(fleet, ["broker1", "broker2", "stranger1"])
+    lines = [f"gateway1 to quotes.{endpoint}: dropped" for endpoint in ("orders", "ticks")]
+    assert found == {"broker1": lines, "broker2": [], "stranger1": None}
+
+
+def test_a_probe_that_fails_leaves_it_open(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(through, "python", lambda module: ("false", module))
+    assert through.kept_out(fleet, ["broker1"]) == {"broker1": None}
+
+
+def test_what_of_many_peers_is_kept_out_is_told_in_part(
+    fleet: Fleet, barred: dict[str, ModelHost], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Engine(barred).run(fleet)
+    monkeypatch.setattr(converge, "kept_out", lambda fleet, hosts: {host: list("abcdefg") for host in hosts})
+    found = outset(Engine(barred).read(fleet).values())
+    assert found.warnings == [f"broker1: {WHO}: peers do not get through: a; b; c; d; e; and 2 more"]
+
+
 def test_peers_are_tried_by_a_process_of_its_own(fleet: Fleet) -> None:
     cell = replace(plan.cells(fleet, {}, ["broker1"])[0], credentials="none")
     # nobody is there to log in to
@@ -852,6 +928,19 @@ def test_services_are_confined_where_the_kernel_has_apparmor_and_no_longer_than_
     engine.run(now)
     assert engine.errors == {}
     assert set(broker.profiles) == {"theirs", "zmqfleet.prices"}
+
+
+def test_what_ran_without_a_profile_goes_back_to_that(project: Project, modelled: Modelled) -> None:
+    before = a_fleet(project, {**SERVICE, "mac": "none"}, CLIENT)
+    hosts = dict(modelled(before, {}))
+    hosts["broker1"].profiles = {}
+    Engine(hosts).run(before)
+    hosts["broker1"].unloadable = {"quotes.service"}
+    engine = Engine(hosts)
+    engine.run(a_fleet(project, SERVICE, CLIENT))
+    assert set(engine.errors) == {"broker1"}
+    assert hosts["broker1"].processes["quotes.service"].label == "unconfined"
+    assert hosts["broker2"].processes["quotes.service"].label == ""
 
 
 def test_an_entry_of_a_kind_that_nobody_knows_is_let_be(fleet: Fleet, modelled: Modelled) -> None:

@@ -1,6 +1,7 @@
 """What differs between hosts and what is declared: the report, its exit status, and what it says of wrong names."""
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -9,13 +10,14 @@ from click.testing import CliRunner
 from host_model import Engine, ModelHost, Modelled
 from team_project import Project
 
-from zmqfleet import drift, fleet, remote
+from zmqfleet import desired, drift, fleet, remote
 from zmqfleet.cli import main
 from zmqfleet.drift import Report
 from zmqfleet.fleet import Fleet, Identity
 from zmqfleet.inventory import Host
 from zmqfleet.resources import Entry
 from zmqfleet.resources.profile import Denial
+from zmqfleet.resources.unit import seconds
 
 
 @pytest.mark.parametrize(
@@ -109,7 +111,7 @@ def test_who_else_drops_what_comes_in_is_said_and_is_no_drift(
     as_json = CliRunner().invoke(main, ["drift", "--json", *project.arguments])
     assert json.loads(as_json.stdout)["warnings"] == [warning]
     assert warning.startswith(
-        "broker2: firewalld there drops what it does not allow itself, and has to allow tcp 5555"
+        "broker2: firewalld there drops what it does not allow itself, perhaps tcp 5555"
     )
 
 
@@ -154,6 +156,19 @@ def test_what_apparmor_denies_a_service_since_it_began_to_start_is_told(
     for command in ("drift", "status"):
         run = CliRunner().invoke(main, [command, "--json", *project.arguments])
         assert (run.exit_code, json.loads(run.stdout)["warnings"]) == (0, words)
+
+
+def test_what_was_denied_a_service_that_does_not_run_is_told_from_before_it_ended() -> None:
+    at = "Sat 2026-11-21 13:{}:10.500000 UTC".format
+    crashed = {"InactiveExitTimestamp": at(53), "ExecMainStartTimestamp": at(54)}
+    begun = seconds(at(53))
+    assert desired._last_start({**crashed, "ActiveState": "active"}) == begun
+    assert desired._last_start({**crashed, "ActiveState": "activating"}) == begun - 60
+    # nothing before its program has gone well
+    only = {"InactiveExitTimestamp": at(53), "ExecMainStartTimestamp": "", "ActiveState": "failed"}
+    assert desired._last_start(only) == begun - 60
+    # not started since the host is up
+    assert desired._last_start({"ActiveState": "inactive"}) == math.inf
 
 
 def test_status_tells_what_apparmor_does(project: Project, hosts: dict[str, ModelHost]) -> None:

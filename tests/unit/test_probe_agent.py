@@ -1,6 +1,7 @@
 """The probe's agent, run as on a host (source and cells over stdin), against real libzmq on loopback."""
 
 import contextlib
+import json
 import os
 import select
 import shlex
@@ -371,6 +372,18 @@ def test_a_host_that_answers_for_cells_which_it_was_not_asked_of_is_unknown(key:
     report = probe(1, key, host=type("Host", (Saying,), {"said": said}))
     assert set(verdicts(report).values()) == {"unknown"}
     assert all("answered for other cells" in cell.evidence for cell in report.cells)
+
+
+@pytest.mark.parametrize("what", ["error", "evidence"])
+def test_what_a_host_says_is_one_line_for_a_terminal(what: str, key: Path) -> None:
+    says = "no\x1b]0;owned\x07\nbroker1: all is fine\t" + 1000 * "x"
+    cells = len(probe(1, key).cells)
+    results = [{**json.loads(RESULT), "id": number, "evidence": says} for number in range(cells)]
+    said = json.dumps({"error": says} if what == "error" else {"results": results})
+    report = probe(1, key, host=type("Host", (Saying,), {"said": said}))
+    for cell in report.cells:
+        assert cell.evidence.isprintable()
+        assert cell.evidence.partition("x; ")[0].count("x") < 500
 
 
 class Scripted(agent.Attempt):

@@ -32,7 +32,7 @@ from zmqfleet.resources import (
     Unit,
     User,
 )
-from zmqfleet.resources.profile import Denial, told
+from zmqfleet.resources.profile import _DENIED, Denial, told
 
 ROOT = Path(__file__).parents[2]
 NEEDED = Package("libzmq5")
@@ -717,6 +717,40 @@ def test_the_guard_loads_the_rules_and_then_lets_the_peers_through(called: Path,
     assert len(called.read_text().splitlines()) == 3, "systemd was told, though there are no rules"
 
 
+@pytest.mark.parametrize(
+    ("enabled", "profile", "loads", "starts"),
+    [
+        ("Y", "zmqfleet.q", True, True),
+        ("Y", "zmqfleet.q", False, False),
+        ("Y", "", False, True),  # what runs without one, though there is a file already
+        ("N", "zmqfleet.q", False, True),
+        (None, "zmqfleet.q", False, True),
+    ],
+)
+def test_a_unit_with_a_profile_starts_only_with_that(
+    called: Path, tmp_path: Path, enabled: str | None, profile: str, loads: bool, starts: bool
+) -> None:
+    text = (ROOT / "roles" / "zmq_service" / "files" / "unit-guard").read_text()
+    guard, kernel = tmp_path / "guard", tmp_path / "enabled"
+    assert text.count("/sys/module/apparmor/parameters/enabled") == 1
+    guard.write_text(text.replace("/sys/module/apparmor/parameters/enabled", str(kernel)))
+    guard.chmod(0o755)
+    if enabled:
+        kernel.write_text(f"{enabled}\n")
+    for name, more in (("systemctl", f"echo {profile}"), ("apparmor_parser", "true" if loads else "false")):
+        (tmp_path / name).write_text(f'#!/bin/sh\necho {name} "$@" >>{called}\n{more}\n')
+        (tmp_path / name).chmod(0o755)
+    for name in ("peers", "apparmor"):
+        (tmp_path / name).touch()
+    done = subprocess.run([guard, "q.service", tmp_path / "peers"], check=False)
+    assert (done.returncode == 0) == starts
+    said = called.read_text().splitlines()
+    loaded = [line for line in said if line.startswith("apparmor_parser")]
+    wanted = [f"apparmor_parser --replace --skip-cache {tmp_path}/apparmor"]
+    assert loaded == (wanted if enabled == "Y" and profile else [])
+    assert ("set-property" in said[-1]) == starts
+
+
 # --- what was printed is no host
 
 
@@ -893,6 +927,13 @@ def test_a_package_is_needed_only_where_its_condition_holds() -> None:
         assert one.differs(found) == ("" if printed else "missing")
 
 
+def test_a_rule_concerns_the_families_of_its_peers_and_not_of_the_host_itself() -> None:
+    rule = Rule("q.orders", 5555, ("192.0.2.1", "2001:db8::1", "2001:db8::2"))
+    assert rule.families(()) == {"inet", "ip", "ip6"}
+    assert rule.families(("2001:db8::1", "2001:db8::2")) == {"inet", "ip"}
+    assert rule.families(rule.peers) == set()
+
+
 def test_a_profile_goes_by_its_name() -> None:
     ((*_, remove, name),) = Profile.remove({"name": "zmqfleet.quotes"})
     assert name == "zmqfleet.quotes"
@@ -949,6 +990,66 @@ def test_what_was_denied_again_is_told_once() -> None:
     denials = [Denial.of(line), Denial.of(line.replace(":7)", ":8)").replace("pid=812", "pid=813"))]
     assert told([one for one in denials if one]) == [words.replace("; what", " (2 times); what")]
     assert Denial.of('audit: type=1400 audit(1.2:3): apparmor="STATUS" operation="profile_load"') is None
+
+
+ODD = "/tmp/\x1b[2J\nbroker9: fine\t\N{NO-BREAK SPACE}".encode().hex().upper()
+AT = "audit: type=1400 audit(1795269191.100:7): "
+
+
+@pytest.mark.parametrize(
+    ("denied", "rule"),
+    [
+        (f'operation="exec" name={ODD} denied_mask="x"', ""),
+        ('operation="open" name="/library/x" denied_mask="r"', '"/library/x" r,'),
+        ('operation="open" name="/lib64/x" denied_mask="r"', '"/usr/lib64/x" r,'),
+        ('operation="open" name="/bin" denied_mask="r"', '"/usr/bin" r,'),
+        ('operation="open" name="/var/run/x" denied_mask="r"', '"/run/x" r,'),
+        ('operation="open" name="/var/running" denied_mask="r"', '"/var/running" r,'),
+        ('operation="open" name="cut/off" denied_mask="r"', ""),
+        (f'operation="open" name={b"/a b".hex().upper()} denied_mask="r"', '"/a b" r,'),
+    ],
+)
+def test_what_was_denied_is_one_line_for_a_terminal_and_has_a_rule_that_names_it(
+    denied: str, rule: str
+) -> None:
+    found = Denial.of(f'{AT}apparmor="DENIED" profile="zmqfleet.q" {denied}')
+    assert found
+    assert found.rule == rule
+    assert all(line.isprintable() for line in told([found]))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f'overlayfs: option "x={AT}apparmor="DENIED" profile="zmqfleet.q" name="/**" denied_mask="rwx"',
+        f'{AT}apparmor="AUDIT" profile="zmqfleet.q" name="/x"',
+        "",
+    ],
+)
+def test_what_is_no_denial_is_none(line: str) -> None:
+    assert Denial.of(line) is None
+
+
+def test_a_line_without_end_costs_nothing() -> None:
+    with pytest.raises(ReadError, match="a denial of more than 2000 characters"):
+        resources.parse(
+            ["== zmqfleet profile", f'denied|{AT}apparmor="DENIED" {"a" * 10**7}', "== zmqfleet end"]
+        )
+
+
+def test_a_host_tells_the_latest_denials_of_each_profile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = [f'{AT}apparmor="DENIED" profile="zmqfleet.noisy" name="/{n}"' for n in range(300)]
+    lines.insert(0, f'{AT}apparmor="DENIED" profile="zmqfleet.rare" name="/{5000 * "x"}"')
+    (tmp_path / "lines").write_text("".join(f"{line}\n" for line in [*lines, "other's"]))
+    (tmp_path / "journalctl").write_text(f"#!/bin/sh\ncase $1 in --dmesg) exec cat {tmp_path}/lines; esac\n")
+    (tmp_path / "journalctl").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    said = subprocess.run(
+        ["sh", "-c", _DENIED], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    assert said == [f"denied|{line[:2000]}" for line in (lines[0], *lines[-40:])]
 
 
 def test_a_host_that_tells_denials_without_end_is_not_read() -> None:

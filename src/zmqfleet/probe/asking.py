@@ -98,7 +98,7 @@ def _ask(
     try:
         answer = json.loads(ssh.stdout.splitlines()[-1])
         if "error" in answer:
-            raise remote.RemoteError(answer["error"])
+            raise remote.RemoteError(_line(str(answer["error"])))
         results = dict(map(_outcome, answer["results"]))
     except (IndexError, ValueError, TypeError, KeyError, RecursionError):
         silent = f"ssh ended with status {ssh.status}, and what it printed is no result of the agent's"
@@ -121,8 +121,13 @@ def _outcome(said: Any) -> tuple[int, Outcome]:
         or not 0 <= found.milliseconds <= _HOST_DEADLINE * 1000
     ):
         raise ValueError("no outcome")
-    layer = found.layer and printable(found.layer)[:_LONGEST]
-    return said["id"], replace(found, layer=layer, evidence=printable(found.evidence)[:_LONGEST])
+    layer = found.layer and _line(found.layer)
+    return said["id"], replace(found, layer=layer, evidence=_line(found.evidence))
+
+
+def _line(text: str) -> str:
+    """What a host says, in one line that is fit to be shown."""
+    return " ".join(printable(text).split())[:_LONGEST]
 
 
 def _program(cells: Sequence[tuple[int, Planned]], timeout: int) -> str:

@@ -14,19 +14,38 @@ ENABLED = '[ "$(cat /sys/module/apparmor/parameters/enabled 2>/dev/null)" = Y ]'
 PREFIX = "zmqfleet."
 """What the names of all our profiles begin with."""
 
-_MOST = 200  # denials of a host
+_MOST, _MOST_OF_ONE = 200, 40  # denials of a host, and of a profile: those of one hide no other's
+_LONGEST = 2000  # characters of one
 _KERNEL = "/sys/kernel/security/apparmor"
 _LOADED = f"sed -n 's/^{re.escape(PREFIX)}/loaded|&/p' {_KERNEL}/profiles"
 # where auditd runs the kernel tells it, and not its own log
 _DENIED = (
     "{ journalctl --dmesg --quiet --no-pager -o cat; tail -c 4194304 /var/log/audit/audit.log; } 2>/dev/null | "
-    f"grep -aF 'profile=\"{PREFIX}' | cut -c -2000 | tail -n {_MOST} | sed 's/^/denied|/'"
+    f"grep -aF 'profile=\"{PREFIX}' | cut -c -{_LONGEST} | tac | awk 'match($0, /profile=\"[^\"]*/) && "
+    f'++seen[substr($0, RSTART, RLENGTH)] <= {_MOST_OF_ONE} {{ print "denied|" $0 }}\' | head -n {_MOST} | tac'
 )
 _REMOVE = f'! grep -q "^$0 (" {_KERNEL}/profiles 2>/dev/null || printf %s "$0" >{_KERNEL}/.remove'
-_AUDIT = re.compile(r'audit\((?P<event>\d+\.\d+:\d+)\): (?P<said>apparmor="(DENIED|ALLOWED)" .*)')
-_FIELD = re.compile(r'(\w+)=("[^"]*"|\S+)')
+# as the kernel's log has it, and as auditd's has
+_AUDIT = re.compile(
+    r"(audit: type=1400 |(node=\S+ )?type=AVC msg=)"
+    r'audit\((?P<event>\d+\.\d+:\d+)\): (?P<said>apparmor="(DENIED|ALLOWED)" .*)'
+)
+_FIELD = re.compile(r'\b(\w{1,32})=("[^"]*"|\S+)')
 # what is another each time, or says nothing of what is missing
-_IDLE = {"class", "error", "info", "pid", "fsuid", "ouid", "protocol", "profile", "requested_mask"}
+_IDLE = {
+    "class",
+    "error",
+    "info",
+    "pid",
+    "fsuid",
+    "ouid",
+    "FSUID",
+    "OUID",
+    "protocol",
+    "profile",
+    "requested_mask",
+}
+_UNPRINTABLE = "\N{REPLACEMENT CHARACTER}"
 _RIGHTS = {"r": "r", "w": "w", "a": "w", "c": "w", "d": "w", "k": "k", "l": "l", "m": "m", "x": "ix"}
 
 
@@ -76,8 +95,12 @@ class Profile(Resource):
         if what == "loaded":
             name, _, mode = said.partition(" ")
             actual.profiles[name] = mode.strip("()")
-        elif what == "denied" and (found := Denial.of(said)):
-            actual.denials.append(found)
+        elif what == "denied":
+            # what the host was asked to keep to
+            if len(said) > _LONGEST:
+                raise ValueError(f"a denial of more than {_LONGEST} characters")
+            if found := Denial.of(said):
+                actual.denials.append(found)
             if len(actual.denials) > _MOST:
                 raise ValueError(f"more than {_MOST} denials")
 
@@ -94,12 +117,17 @@ class Denial:
     @classmethod
     def of(cls, line: str) -> "Denial | None":
         """What a line of the kernel's or auditd's log says; None if it says something else."""
-        found = _AUDIT.search(line)
+        found = _AUDIT.match(line)
         if not found:
             return None
         fields = {key: _value(key, value) for key, value in _FIELD.findall(found["said"])}
         told = tuple((key, value) for key, value in fields.items() if key not in _IDLE)
         return cls(found["event"], fields.get("profile", ""), told)
+
+    @property
+    def of_profile(self) -> str:
+        """The profile, also of what a program that it does not allow did in mode complain (its child //null-…)."""
+        return self.profile.partition("//")[0]
 
     @property
     def at(self) -> float:
@@ -108,9 +136,11 @@ class Denial:
 
     @property
     def rule(self) -> str:
-        """The rule that would allow it, in AppArmor's words; empty if that is not known."""
+        """The rule that would allow it, in AppArmor's words; empty if that is not known, or no rule can name it."""
         fields = dict(self.fields)
         mask = fields.get("denied_mask", "")
+        if any(_UNPRINTABLE in value for value in fields.values()):
+            return ""
         if "capname" in fields:
             return f"capability {fields['capname']},"
         if fields.get("operation") in ("signal", "ptrace"):
@@ -119,7 +149,8 @@ class Denial:
         if "family" in fields:
             return f"network {fields['family']} {fields.get('sock_type', '')}".rstrip() + ","
         rights = "".join(dict.fromkeys(_RIGHTS[one] for one in "rwacdklmx" if one in mask))
-        return f"{literally(fields['name'])} {rights}," if "name" in fields and rights else ""
+        path = fields.get("name", "")
+        return f"{literally(path)} {rights}," if rights and path.startswith("/") else ""
 
 
 def told(denials: Iterable[Denial]) -> list[str]:
@@ -134,8 +165,9 @@ def told(denials: Iterable[Denial]) -> list[str]:
 
 def literally(path: str, more: str = "") -> str:
     """A path in a rule, which stands for itself: see "Globbing" in apparmor.d(5); and a pattern that follows it."""
-    # /bin and its like are links, and AppArmor sees where these lead
-    path = re.sub("^/(?=s?bin/|lib)", "/usr/", path)
+    # these are links on each Debian, and AppArmor sees where they lead
+    path = re.sub("^/(?=(s?bin|lib(32|64|x32)?)(/|$))", "/usr/", path)
+    path = re.sub("^/var/(?=run(/|$))", "/", path)
     escaped = re.sub(r'([*?\[\]{}^\\"])', r"\\\1", path)
     return f'"{escaped}{more}"'
 
@@ -145,5 +177,6 @@ def _value(key: str, value: str) -> str:
         return value.strip('"')
     # names with odd characters are in hexadecimal
     if key in ("name", "target") and re.fullmatch("([0-9A-F]{2})+", value):
-        return bytes.fromhex(value).decode(errors="replace")
+        text = bytes.fromhex(value).decode(errors="replace")
+        return "".join(one if one.isprintable() else _UNPRINTABLE for one in text)
     return value

@@ -3,7 +3,7 @@
 import ipaddress
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -31,10 +31,10 @@ class Rule(Resource):
         # an endpoint that moves to another port is another rule
         object.__setattr__(self, "name", f"{self.endpoint} {self.port}")
 
-    @property
-    def families(self) -> set[str]:
-        """nftables' families of tables that its peers' packets pass."""
-        versions = {ipaddress.ip_address(peer).version for peer in self.peers}
+    def families(self, own: Collection[str]) -> set[str]:
+        """nftables' families of tables that its peers' packets pass, but for those of the host itself, whose addresses
+        are its `own`."""
+        versions = {ipaddress.ip_address(peer).version for peer in self.peers if peer not in own}
         return (
             {"inet" for _ in versions}
             | {"ip" for one in versions if one == 4}
