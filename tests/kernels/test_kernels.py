@@ -164,6 +164,15 @@ def test_a_service_is_confined_no_longer_than_declared(lab: Lab, tmp_path: Path)
     assert lab.of(project(tmp_path / "none", declared("none"))).converge("ansible")
     assert (label(lab), profiles(lab)) == ("unconfined", others)
     assert lab.sh("broker1", "ls /etc/zmqfleet/quotes").split().count("apparmor") == 0
+    # a rule of the site's that AppArmor does not understand
+    local = "/etc/apparmor.d/local/zmqfleet.quotes"
+    lab.sh("broker1", f"echo no rule >{local}")
+    failed = lab.engine("ansible")
+    assert failed.status != 0
+    assert "quotes.service: does not start without its profile of AppArmor" in failed.output
+    assert "quotes.service: runs as before" in failed.output
+    assert label(lab) == "unconfined"
+    lab.sh("broker1", f"rm {local}")
     assert lab.converge("ansible")
     assert (label(lab), profiles(lab)) == (
         "zmqfleet.quotes (enforce)",
