@@ -6,7 +6,7 @@ of engines. Whatever ends a generator early, a command that failed or a killed r
 host.
 """
 
-from collections.abc import Generator, Iterable
+from collections.abc import Container, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from hashlib import file_digest, sha256
 from itertools import groupby
@@ -407,16 +407,11 @@ class HostRun:
             if service in self._errors:
                 self._stays(service, changes)
                 continue
-            before = [one for one in leaving.values() if one.name in self.plan.succeeded.get(service, ())]
-            siblings = set().union(*(self._successors(removal.name) for removal in before)) - {service}
-            if failed := sorted(siblings & self._errors.keys()):
-                yield Warn(f"{service} stays as it is on {self.host}: {failed[0]} did not start here")
-                self._stays(service, changes)
-                continue
             if rolled and (why := self._held_back(service)):
                 yield Warn(f"{service} stays as it is on {self.host}: {why}")
                 self._stays(service, changes)
                 continue
+            before = [one for one in leaving.values() if one.name in self.plan.succeeded.get(service, ())]
             runs = False
             try:
                 started.add(service)
@@ -425,16 +420,7 @@ class HostRun:
                     one for one in self.plan.handed_over.get(service, ()) if one in waiting.keys() - started
                 )
                 units = [*(f"{one}.service" for one in others), *(removal.name for removal in before)]
-                # all that it needs is there before what has its ports is stopped for it
-                starts = next(
-                    (at for at, change in enumerate(changes) if isinstance(change.resource, Unit)),
-                    len(changes),
-                )
-                yield from self._place(changes[:starts])
-                if units and changes[starts:]:
-                    # which has them started again if this one goes back
-                    yield Execute((UNIT_START, "--yield", f"{service}.service", *units))
-                yield from self._place(changes[starts:])
+                yield from self._replace(service, changes, units)
                 for removal in before:
                     if self._successors(removal.name) <= started:
                         del leaving[removal.name]
@@ -445,17 +431,8 @@ class HostRun:
                 yield Warn(
                     f"{service} did not start as declared on {self.host}: see why at the end; others go on"
                 )
-                for one in sorted(siblings & started):
-                    self._errors[one] = (
-                        f"{one} is stopped again, for what it replaces together with {service}"
-                    )
-                    self.failed[one] = Failure(
-                        f"was stopped on {self.host} for {service}, which did not start", True
-                    )
-                    for command in Unit.remove({"name": f"{one}.service"}):
-                        yield Attempt(command)
-                for removal in before if siblings & started else ():
-                    yield Attempt(("systemctl", "start", removal.name))
+                for removal in before:
+                    yield from self._bring_back(removal, service, started)
             finally:
                 if not runs:
                     self.failed[service] = Failure(f"did not start on {self.host}", _moves(service, changes))
@@ -465,6 +442,29 @@ class HostRun:
             else:
                 yield from self._end(removal)
         yield from self._pause()
+
+    def _replace(self, service: str, changes: list[Change], units: Sequence[str]) -> Actions:
+        """Places what a service is to have; units that have its ports are stopped for it once all is there that it
+        starts with, and started again if it goes back."""
+        starts = [isinstance(change.resource, Unit) for change in changes]
+        at = starts.index(True) if any(starts) else len(changes)
+        yield from self._place(changes[:at])
+        if units and changes[at:]:
+            yield Execute((UNIT_START, "--yield", f"{service}.service", *units))
+        yield from self._place(changes[at:])
+
+    def _bring_back(self, removal: Removal, service: str, started: Container[str]) -> Actions:
+        """A unit is started again where another service, which was started already, replaces it together with this one,
+        which did not start: that one is stopped."""
+        others = [one for one in sorted(self._successors(removal.name) - {service}) if one in started]
+        for one in others:
+            self._errors[one] = f"{one} is stopped again, for what it replaces together with {service}"
+            words = f"was stopped on {self.host} for {service}, which did not start"
+            self.failed[one] = Failure(words, moved=True)
+            for command in Unit.remove({"name": f"{one}.service"}):
+                yield Attempt(command)
+        if others:
+            yield Attempt(("systemctl", "start", removal.name))
 
     def _end(self, removal: Removal) -> Actions:
         self._ended.add(removal.name)

@@ -195,11 +195,11 @@ class Plan:
         """Who else's firewall may keep peers from endpoints that the fleet's lets them reach, a line for each. What it
         allows only the probe tells."""
         own = set(addresses(self.fleet.hosts[self.host])) if self.host in self.fleet.hosts else set()
-        # no firewall stands between a host and itself
         rules = [one for _, one in self._owned.values() if isinstance(one, Rule)]
         lines = []
         for whose in sorted({whose for _, whose in self.actual.filters}):
             families = {family for family, name in self.actual.filters if name == whose}
+            # no firewall stands between a host and itself
             shut = [one for one in rules if not families.isdisjoint(one.families(own))]
             ports = ", ".join(
                 f"{one.port} ({one.endpoint})" for one in sorted(shut, key=lambda one: one.port)
