@@ -142,6 +142,18 @@ def test_the_one_host_that_differs_is_refused(
     assert problems == [f"{project.variables}: {message}"]
 
 
+def test_a_key_that_one_host_alone_has_is_told_without_what_a_terminal_obeys(
+    load: Callable[[Data], dict[str, Host]], project: Project
+) -> None:
+    data = listed(3, zmq_services=[SERVICE, CLIENT], golang_version="1.25.4")
+    data["_meta"]["hostvars"]["broker2"]["zmq_services"] = [{**SERVICE, "\x1b[2J": 1}, CLIENT]
+    problems = validate.problems(load(data), project.root, project.inventory)
+    assert (
+        rf"{project.variables}: zmq_services[0].\x1b[2J: differs between broker0 and broker2; "
+        "it describes the fleet, set it for all"
+    ) in problems
+
+
 def test_a_port_that_is_true_on_one_host_is_refused(
     load: Callable[[Data], dict[str, Host]], project: Project
 ) -> None:

@@ -97,7 +97,7 @@ def _check_options(
     found: list[tuple[str, str]] = []
     for key, item in value.items():
         if key not in known:
-            found.append((f"{at}.{_key(key)}", f"unknown key {shown(str(key))}; {nearest(str(key), known)}"))
+            found.append((f"{at}.{key_shown(key)}", f"unknown key {shown(str(key))}; {nearest(str(key), known)}"))
         else:
             found += _check(item, known[key], f"{at}.{key}", f"{path}.{key}")
     for key, spec in known.items():
@@ -127,5 +127,6 @@ def _check_free(value: Mapping[Any, Any], at: str, path: str) -> list[tuple[str,
     return found
 
 
-def _key(key: object) -> str:
+def key_shown(key: object) -> str:
+    """A key as it may be shown on a terminal, as part of where a value is."""
     return shown(key).strip("'")

@@ -23,7 +23,7 @@ from zmqfleet.fleet.model import (
     instance_from,
     is_loopback,
 )
-from zmqfleet.fleet.schema import check, nearest, options
+from zmqfleet.fleet.schema import check, key_shown, nearest, options
 from zmqfleet.gosources import replacements
 from zmqfleet.inventory import CONNECTION, FALSE, TEMPLATE, TRUE, Host, shortened, top_level
 
@@ -157,7 +157,7 @@ def _deviating(one: Any, its: Any, at: str, besides: Collection[str] = ()) -> st
         return ""
     if isinstance(one, dict) and isinstance(its, dict):
         keys = sorted({*one, *its} - {*besides}, key=str)
-        pairs = [(f"{at}.{key}", one.get(key), its.get(key)) for key in keys]
+        pairs = [(f"{at}.{key_shown(key)}", one.get(key), its.get(key)) for key in keys]
     elif isinstance(one, list) and isinstance(its, list) and len(one) == len(its):
         pairs = [(f"{at}[{index}]", *both) for index, both in enumerate(zip(one, its, strict=True))]
     else:
