@@ -544,6 +544,10 @@ def test_connecting_to_anothers_loopback_is_refused(project: Project) -> None:
             {"ansible_ssh_common_args": "-o ProxyJump=bastion --jump"},
             "ansible_ssh_common_args: cannot be taken apart, for gateway1: option --jump not recognized",
         ),
+        (
+            {"ansible_ssh_common_args": "a" * 3000},
+            f"ansible_ssh_common_args: cannot be taken apart, for gateway1: '{'a' * 75} …",
+        ),
     ],
 )
 def test_hosts_that_engines_would_reach_differently_are_refused(

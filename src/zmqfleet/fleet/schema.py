@@ -97,7 +97,9 @@ def _check_options(
     found: list[tuple[str, str]] = []
     for key, item in value.items():
         if key not in known:
-            found.append((f"{at}.{key_shown(key)}", f"unknown key {shown(str(key))}; {nearest(str(key), known)}"))
+            found.append(
+                (f"{at}.{key_shown(key)}", f"unknown key {shown(str(key))}; {nearest(str(key), known)}")
+            )
         else:
             found += _check(item, known[key], f"{at}.{key}", f"{path}.{key}")
     for key, spec in known.items():

@@ -218,7 +218,7 @@ def _connections(hosts: dict[str, Host]) -> Iterator[Problem]:
             file, settings = host.ssh_settings
             by = [file, *((name, value) for name, value in settings if name.lower() in _WAY)]
         except (ValueError, GetoptError) as error:
-            yield "ansible_ssh_common_args", f"cannot be taken apart, for {host.name}: {error}"
+            yield "ansible_ssh_common_args", f"cannot be taken apart, for {host.name}: {shown(error)}"
         if problem := _address_problem(host.address):
             yield "ansible_host", f"{problem}, for {host.name}"
         key = _PEER_ADDRESS if _PEER_ADDRESS in host.variables else "ansible_host"
