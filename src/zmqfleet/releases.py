@@ -23,6 +23,7 @@ from zmqfleet.resources import Actual
 
 _ID = 16  # hexadecimal digits
 _MOST = 512 * 1024 * 1024  # bytes of an artefact
+_ABSENT = 44  # no status of ssh's or cat's
 _SILENT_SECONDS = 60
 
 _Files = Mapping[str, tuple[bool, bytes]]  # by path: whether it is executable, and what it holds
@@ -246,16 +247,21 @@ def _get(fleet: Fleet, one: Release, file: IO[bytes]) -> None:
         assert fleet.builder
         builder = fleet.hosts[fleet.builder]
         try:
-            status, said = bounded(_MOST, builder.ssh("cat", one.on_builder), file, WORKING)
+            there = f"[ -e {one.on_builder} ] || exit {_ABSENT}; exec cat {one.on_builder}"
+            status, said = bounded(_MOST, builder.ssh(there), file, WORKING)
         except subprocess.TimeoutExpired:
             raise FleetError(
                 f"{one.service}: {builder.name} has not sent {one.on_builder} in {WORKING} s"
             ) from None
         too_much = status == TOO_MUCH
+        if status == _ABSENT:
+            raise FleetError(
+                f"{one.service} {one.id}: {builder.name} has not built it: where its build has failed that is why; "
+                f"else converge {builder.name} first"
+            )
         if status and not too_much:
             raise FleetError(
-                f"{one.service} {one.id}: has not come from {builder.name}, which builds it ({said[:4096].strip()}): "
-                f"where its build has failed that is why; else converge {builder.name} first"
+                f"{one.service} {one.id}: has not come from {builder.name}, which builds it: {said[:4096].strip()}"
             )
         wherefrom = f"{one.on_builder} of {builder.name}"
     if too_much:

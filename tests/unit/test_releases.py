@@ -259,7 +259,19 @@ def test_a_url_that_sends_without_end_is_refused(
     assert kept(offered[0]) == []
 
 
-def test_an_artefact_that_was_not_built_says_what_to_do(project: Project) -> None:
+def test_an_artefact_that_was_not_built_says_what_to_do(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Host, "ssh", lambda self, *command: ["sh", "-c", *command])
+    found = load(project)
+    with pytest.raises(
+        FleetError, match=r"quotes .*: builder1 has not built it: .*; else converge builder1 first$"
+    ):
+        releases.ensure(found, release(found, found.services["quotes"]))
+    assert kept(found) == []
+
+
+def test_a_build_host_that_cannot_be_reached_is_told_in_the_words_of_ssh(project: Project) -> None:
     (project.inventory / "host_vars").mkdir()
     (project.inventory / "host_vars" / "builder1.yml").write_text(
         "ansible_host: 127.0.0.1\nansible_port: 9\n"
@@ -267,7 +279,7 @@ def test_an_artefact_that_was_not_built_says_what_to_do(project: Project) -> Non
     found = load(project)
     with pytest.raises(
         FleetError,
-        match=r"quotes .*: has not come from builder1, which builds it .*; else converge builder1 first",
+        match=r"quotes .*: has not come from builder1, which builds it: ssh: .*127.0.0.1 port 9: Connection refused",
     ):
         releases.ensure(found, release(found, found.services["quotes"]))
     assert kept(found) == []
