@@ -260,6 +260,14 @@ def start(rolled: bool, turn: int | None = None) -> Generator[Any]:
 
 
 @operation()
+def settle() -> Generator[Any]:
+    """The host fails if a service could not go on, under a heading that is no other service's."""
+    run = _runs[host.name]
+    if state.is_executing:
+        yield from _follow(run, run.settle())
+
+
+@operation()
 def retire() -> Generator[Any]:
     """What is no longer declared goes, once all that is declared runs."""
     run = _runs[host.name]
@@ -298,6 +306,7 @@ def converge(*capabilities: str) -> None:
         for turn, services in enumerate(fleet().turns):
             names = ", ".join(service.name for service in services)
             start(True, turn, name=f"zmq_service | Roll out {names}", _parallel=at_once, _env=mark)
+        settle(name="zmq_service | Check that services run as declared", _env=mark)
     if not capabilities:
         retire(name="Retire what is no longer declared", _env=mark)
     # fewer than sshd takes at once of those that are not logged in yet (MaxStartups), where all ask one peer

@@ -24,10 +24,11 @@ options:
       - C(check) validates the variables, on the controller alone. C(read) reads the host. C(compare), run once after
         all hosts of a play were read, tells which of them have something to do.
       - C(install), C(configure), C(start) and C(roll_out) place what a capability has in that phase; C(roll_out) is
-        for services that run already, of which hosts take turns (C(throttle)).
+        for services that run already, of which hosts take turns (C(throttle)). C(settle) fails where a service could
+        not go on, once all that could has.
       - C(retire) removes what is no longer declared, and C(finish) ends the run on the host.
     type: str
-    choices: [check, read, compare, install, configure, start, roll_out, retire, finish]
+    choices: [check, read, compare, install, configure, start, roll_out, settle, retire, finish]
     required: true
   capability:
     description: The capability, of install and configure; if left out, those that no role of the play is for.

@@ -38,8 +38,9 @@ from zmqfleet.resources import (
 )
 from zmqfleet.text import printable
 
-# steps of an engine beside the phases of parts: services that run are replaced, the lock is given back
-ROLL_OUT, FINISH = "roll_out", "finish"
+# steps of an engine beside the phases of parts: services that run are replaced, a host where one could not go on fails,
+# the lock is given back
+ROLL_OUT, SETTLE, FINISH = "roll_out", "settle", "finish"
 _FOR_BUILDS = ("golang", "zmq_build")  # capabilities that no service runs with
 
 # Contents of files pass through this directory in the ssh user's home, which nobody else can enter: /tmp is predictable
@@ -224,6 +225,7 @@ class HostRun:
             CONFIGURE: lambda: self.place(capability, CONFIGURE),
             START: lambda: self.start(rolled=False),
             ROLL_OUT: lambda: self.start(rolled=True, turn=turn),
+            SETTLE: self.settle,
             RETIRE: self.retire,
             FINISH: self.finish,
         }[name]()
@@ -378,15 +380,18 @@ class HostRun:
 
     def start(self, rolled: bool, turn: int | None = None) -> Actions:
         """Services, each proven to run; what does not goes back to what ran before, and no other host is touched, nor
-        those that connect to it where it was to be. The host's other services go on; the host has failed at the end.
+        those that connect to it where it was to be. The host's other services go on; `settle` says what did not.
         What is no longer declared ends with the last turn, or before that for one that gets its port. Turns are the
         fleet's; without one, all have theirs at once."""
         yield from self.look_again()
         ends = rolled and self._is_last(turn)
         if self._waiting(rolled, turn) or (ends and self.plan.removals(START)):
             yield from self._start(rolled, turn, ends)
-        if ends:
-            self._fail()
+
+    def settle(self) -> Actions:
+        """The host fails if a service could not go on; all that could has, by then."""
+        self._fail()
+        yield from ()
 
     def _fail(self) -> None:
         """Raises HostError if a service could not go on."""

@@ -536,6 +536,7 @@ class Engine:
             *placing(CONFIGURE),
             functools.partial(HostRun.start, rolled=False),
             *(functools.partial(HostRun.start, rolled=True, turn=turn) for turn in range(len(fleet.turns))),
+            HostRun.settle,
             HostRun.retire,
             HostRun.finish,
         ]
