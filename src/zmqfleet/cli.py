@@ -31,6 +31,7 @@ from zmqfleet import project as projects
 from zmqfleet.fleet.validate import unresolved
 from zmqfleet.probe import asking
 from zmqfleet.probe.report import Report
+from zmqfleet.text import counted
 from zmqfleet.view import view_of
 
 
@@ -156,7 +157,8 @@ def validate(project: Path | None, inventory: Path | None) -> None:
     if lines := unresolved(found):
         raise _Failure("\n".join(lines))
     endpoints = sum(len(service.endpoints) for service in found.services.values())
-    click.echo(f"ok: {len(found.hosts)} hosts, {len(found.services)} services, {endpoints} endpoints")
+    numbers = (len(found.hosts), "host"), (len(found.services), "service"), (endpoints, "endpoint")
+    click.echo(f"ok: {', '.join(counted(*one) for one in numbers)}")
 
 
 @main.command(epilog="Example: zmqfleet view broker1")

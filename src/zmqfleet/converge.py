@@ -36,7 +36,7 @@ from zmqfleet.resources import (
     Unit,
     parse,
 )
-from zmqfleet.text import printable
+from zmqfleet.text import counted, printable
 
 # steps of an engine beside the phases of parts: services that run are replaced, a host where one could not go on fails,
 # the lock is given back
@@ -745,7 +745,7 @@ def outset(runs: Iterable[HostRun]) -> Outset:
         return Outset(todo, [_barred(run, None) for run in barred.values()], "")
     tried = kept_out(every[0].fleet, list(barred)) if barred else {}
     warnings = [_barred(barred[host], lines) for host, lines in tried.items() if lines != []]
-    words = f"Nothing to do: {len(every)} hosts are as declared"
+    words = f"Nothing to do: {counted(len(every), 'host')} {'is' if len(every) == 1 else 'are'} as declared"
     return Outset([host for host, lines in tried.items() if lines], warnings, words)
 
 

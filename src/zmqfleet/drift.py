@@ -12,6 +12,7 @@ from zmqfleet.converge import Answer, Ask, HostError, HostRun, Warn
 from zmqfleet.desired import UNTRIED
 from zmqfleet.fleet.model import Fleet, FleetError
 from zmqfleet.fleet.schema import nearest
+from zmqfleet.text import counted
 
 _AT_ONCE = 64
 _SECONDS = 120
@@ -49,7 +50,7 @@ class Report:
         known = {host: changes for host, changes in self.changes.items() if host not in self.unknown}
         drifted = sum(1 for changes in known.values() if changes)
         total = len(known) + len(self.unknown)
-        summary = f"{total} hosts: {len(known) - drifted} as declared, {drifted} not"
+        summary = f"{counted(total, 'host')}: {len(known) - drifted} as declared, {drifted} not"
         return "\n".join(
             [*self.warnings, *lines, summary + (f"; {len(self.unknown)} unknown" if self.unknown else "")]
         )

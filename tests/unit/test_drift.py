@@ -31,7 +31,7 @@ from zmqfleet.resources.unit import seconds
             2,
             "b: x\nc: no answer\n3 hosts: 1 as declared, 1 not; 1 unknown",
         ),
-        ({}, {"c": "no answer"}, 2, "c: no answer\n1 hosts: 0 as declared, 0 not; 1 unknown"),
+        ({}, {"c": "no answer"}, 2, "c: no answer\n1 host: 0 as declared, 0 not; 1 unknown"),
         ({"a": [], "b": ["x"]}, {"b": "y"}, 2, "b: x\nb: y\n2 hosts: 1 as declared, 0 not; 1 unknown"),
     ],
 )

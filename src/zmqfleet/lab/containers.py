@@ -15,7 +15,7 @@ from typing import Any
 from zmqfleet.lab import image, vm
 from zmqfleet.lab.inventory import LabHost, Paths, inventory_text, plan, ssh_config_text
 from zmqfleet.lab.podman import LabError, podman, privileged, require_tools
-from zmqfleet.text import printable
+from zmqfleet.text import counted, printable
 
 Say = Callable[[str], None]
 
@@ -151,7 +151,7 @@ def down(project: Path, name: str, say: Say) -> None:
                 directory.rmdir()
     if paths.inventory.parent.exists():
         say(f"lab {name}: {paths.inventory.parent} holds files that are not the lab's, they stay")
-    say(f"lab {name}: {len(ids)} hosts removed")
+    say(f"lab {name}: {counted(len(ids), 'host')} removed")
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import click
 
 from zmqfleet.probe.plan import CREDENTIALS
 from zmqfleet.probe.verdict import FAIL, OPEN, PASS, UNKNOWN, Cell
+from zmqfleet.text import counted
 
 _KEYS = {
     "right": "the right key",
@@ -87,7 +88,7 @@ class Report:
         return symbols + "\n"
 
     def _summary(self) -> str:
-        text = f"{len(self.cells)} cells: {self._count(PASS)} as expected"
+        text = f"{counted(len(self.cells), 'cell')}: {self._count(PASS)} as expected"
         if failed := self._count(FAIL):
             text += ", " + click.style(f"{failed} not", fg="red", bold=True)
         if unknown := self._count(UNKNOWN):
@@ -111,9 +112,12 @@ class Report:
             yield click.style("FAIL ", fg="red", bold=True) + _sentence(cells[0], sources)
         for host, why in sorted(self.unreachable.items()):
             count = sum(cell.source == host for cell in self.cells)
-            yield click.style("?    ", fg="yellow") + f"{host} could not be asked ({count} cells): {why}"
+            yield (
+                click.style("?    ", fg="yellow")
+                + f"{host} could not be asked ({counted(count, 'cell')}): {why}"
+            )
         for cells in unknown.values():
-            more = f" (and {len(cells) - 1} more cells for this reason)" if len(cells) > 1 else ""
+            more = f" (and {counted(len(cells) - 1, 'more cell')} for this reason)" if len(cells) > 1 else ""
             yield click.style("?    ", fg="yellow") + _sentence(cells[0], cells[0].source) + more
 
 
