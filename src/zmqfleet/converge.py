@@ -580,7 +580,7 @@ class HostRun:
         yield from self._pause()
 
     def finish(self) -> Actions:
-        """The lock is given back; where another's firewall may keep peers out, the probe decides."""
+        """The lock is given back; where peers may not get through another's firewall, the probe decides."""
         if self._is_locked:
             yield Ask(locking.release(self.holder))
             self._is_locked = self._has_begun = False
@@ -588,7 +588,7 @@ class HostRun:
         if self.plan.barred:
             yield from self.look_again()
             all_runs = not self.plan.changes(phase=START)
-            lines = kept_out(self.fleet, [self.host])[self.host] if all_runs else None
+            lines = kept_out(self.fleet, _ways([self]))[self.host] if all_runs else None
             if lines:
                 raise HostError(_barred(self, lines))
             if lines is None:
@@ -735,27 +735,32 @@ class Outset:
 
 
 def outset(runs: Iterable[HostRun]) -> Outset:
-    """How a run begins. All hosts have their turn if a key is to be made that others may need. Where another's firewall
-    may keep peers out, that is tried at the end of the run, or now if there is nothing else to do."""
+    """How a run begins. All hosts have their turn if a key is to be made that others may need. Where peers may not get
+    through another's firewall, that is tried at the end of the run, or now if there is nothing else to do."""
     every = list(runs)
     barred = {run.host: run for run in every if run.plan.barred}
     makes_key = any(isinstance(change.resource, Key) for run in every for change in run.plan.changes())
     if todo := [run.host for run in every if makes_key or run.plan.forecast]:
         todo = [run.host for run in every if run.host in {*todo, *barred}]
         return Outset(todo, [_barred(run, None) for run in barred.values()], "")
-    tried = kept_out(every[0].fleet, list(barred)) if barred else {}
+    tried = kept_out(every[0].fleet, _ways(barred.values())) if barred else {}
     warnings = [_barred(barred[host], lines) for host, lines in tried.items() if lines != []]
     words = f"Nothing to do: {counted(len(every), 'host')} {'is' if len(every) == 1 else 'are'} as declared"
     return Outset([host for host, lines in tried.items() if lines], warnings, words)
 
 
+def _ways(runs: Iterable[HostRun]) -> dict[str, set[str]]:
+    """By host, the ways on which others' firewalls may let nothing through."""
+    return {run.host: {one.way for one in run.plan.barred} for run in runs}
+
+
 def _barred(run: HostRun, kept_out: list[str] | None) -> str:
-    """Who else's firewall may keep peers out of a host, or what it does; None if that is not known."""
-    who = f"{run.host}: {'; '.join(run.plan.barred)}"
+    """Whose firewalls peers may not get through on a host, or what they keep out; None if that is not known."""
+    who = f"{run.host}: {'; '.join(one.words for one in run.plan.barred)}"
     if kept_out is None:
         return f"{who}: {UNTRIED}"
     more = f"; and {len(kept_out) - _TOLD} more" if len(kept_out) > _TOLD else ""
-    return f"{who}: peers do not get through: {'; '.join(kept_out[:_TOLD])}{more}"
+    return f"{who}: does not get through: {'; '.join(kept_out[:_TOLD])}{more}"
 
 
 def batch(runs: Iterable[HostRun]) -> int:

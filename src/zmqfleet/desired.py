@@ -35,10 +35,17 @@ from zmqfleet.resources import (
     read,
 )
 from zmqfleet.resources.profile import told
+from zmqfleet.resources.rule import families
 from zmqfleet.resources.unit import seconds
 
 MANIFEST = f"{ETC}/manifest"
-UNTRIED = "zmqfleet probe tells whether peers get through"  # in spite of who else drops what comes in
+UNTRIED = "zmqfleet probe tells what gets through"  # in spite of whose firewall it passes
+
+INPUT, OUTPUT = "input", "output"  # nftables' ways
+_DROPS = {
+    INPUT: "drops what it does not allow itself",
+    OUTPUT: "drops what goes out and it does not allow itself",
+}
 
 _KINDS = {kind.kind: kind for kind in KINDS}
 _Name = tuple[str, str]  # kind and name
@@ -96,6 +103,14 @@ class Change:
 
     def __str__(self) -> str:
         return f"{self.resource.kind} {self.resource.name}: {self.why}"
+
+
+@dataclass(frozen=True)
+class Barrier:
+    """Another's firewall on a host, on the `way` in or out, and what it may keep from getting through, in words."""
+
+    way: str
+    words: str
 
 
 @dataclass(frozen=True)
@@ -191,22 +206,41 @@ class Plan:
         ]
 
     @cached_property
-    def barred(self) -> list[str]:
-        """Who else's firewall may keep peers from endpoints that the fleet's lets them reach, a line for each. What it
-        allows only the probe tells."""
+    def barred(self) -> list[Barrier]:
+        """Who else's firewalls may stand between endpoints and peers that the fleet's lets reach them. What they allow
+        only the probe tells."""
+        found = []
+        for way, whose in sorted({(way, whose) for way, _, whose in self.actual.filters}):
+            passed = {
+                family for *other, family, name in self.actual.filters if (*other, name) == (way, whose)
+            }
+            shut = {
+                (port, endpoint)
+                for port, endpoint, beyond in (self._served if way == INPUT else self._reached)
+                if not passed.isdisjoint(families(beyond))
+            }
+            if shut:
+                ports = ", ".join(f"{port} ({endpoint})" for port, endpoint in sorted(shut))
+                found.append(Barrier(way, f"{whose} there {_DROPS[way]}, perhaps tcp {ports}"))
+        return found
+
+    @property
+    def _served(self) -> Iterator[tuple[int, str, set[str]]]:
+        """The endpoints here: port, name, and the addresses that may connect; no firewall stands between a host and
+        itself."""
         own = set(addresses(self.fleet.hosts[self.host])) if self.host in self.fleet.hosts else set()
-        rules = [one for _, one in self._owned.values() if isinstance(one, Rule)]
-        lines = []
-        for whose in sorted({whose for _, whose in self.actual.filters}):
-            families = {family for family, name in self.actual.filters if name == whose}
-            # no firewall stands between a host and itself
-            shut = [one for one in rules if not families.isdisjoint(one.families(own))]
-            ports = ", ".join(
-                f"{one.port} ({one.endpoint})" for one in sorted(shut, key=lambda one: one.port)
-            )
-            if ports:
-                lines.append(f"{whose} there drops what it does not allow itself, perhaps tcp {ports}")
-        return lines
+        for _, one in self._owned.values():
+            if isinstance(one, Rule):
+                yield one.port, one.endpoint, set(one.peers) - own
+
+    @property
+    def _reached(self) -> Iterator[tuple[int, str, set[str]]]:
+        """The same of the endpoints elsewhere to which this host may connect, with the addresses they are at."""
+        for other in self.fleet.hosts.values():
+            for service in self.fleet.services_of(other.name) if other.name != self.host else ():
+                for one in service.endpoints:
+                    if self.host in self.fleet.allowed(service, one, other.name):
+                        yield one.port, f"{service.name}.{one.name}", set(addresses(other))
 
     @cached_property
     def denied(self) -> list[str]:

@@ -66,12 +66,12 @@ class Seen:
 
     @property
     def findings(self) -> list[str]:
-        """What is as declared, and people should see to all the same: who else's firewall may keep peers out, what
+        """What is as declared, and people should see to all the same: whose firewalls peers may not get through, what
         AppArmor denies services."""
         return [
             run.fleet.masked(f"{host}: {line}")
             for host, run in self.runs.items()
-            for line in (*(f"{one}: {UNTRIED}" for one in run.plan.barred), *run.plan.denied)
+            for line in (*(f"{one.words}: {UNTRIED}" for one in run.plan.barred), *run.plan.denied)
         ]
 
 

@@ -131,8 +131,9 @@ def test_no_run_succeeds_while_others_firewalls_keep_peers_out(lab: Lab) -> None
         assert run.status != 0, run.output
         # Ansible breaks lines
         words = " ".join(run.output.split())
-        for who in ("broker1: ufw", "broker2: firewalld"):
-            assert f"{who} {said}peers do not get through: gateway1 to quotes.orders: " in words, run.output
+        for host, who in (("broker1", "ufw"), ("broker2", "firewalld")):
+            kept_out = f"does not get through: gateway1 to quotes.orders on {host}: "
+            assert f"{host}: {who} {said}{kept_out}" in words, run.output
         assert "gateway1: ufw" not in words
         assert lab.drift() == set()
     status, report = lab.probe()
@@ -141,6 +142,32 @@ def test_no_run_succeeds_while_others_firewalls_keep_peers_out(lab: Lab) -> None
     lab.sh("broker1", "ufw allow 5555:5556/tcp")
     lab.sh("broker2", "firewall-cmd --add-port=5555-5556/tcp")
     assert lab.probe()[0] == 0
+    for engine in ENGINES:
+        assert "Nothing to do: 5 hosts are as declared\n" in lab.engine(engine).must_succeed().output
+
+
+@pytest.fixture
+def client_kept_in(lab: Lab) -> Iterator[None]:
+    """A table of a team's own on gateway1, which lets out what was let in."""
+    rules = "type filter hook output priority 0; policy drop; ct state established accept; oif lo accept"
+    lab.sh("gateway1", f"nft 'table inet corp {{ chain out {{ {rules}; }}; }}'")
+    yield
+    lab.sh("gateway1", "nft delete table inet corp")
+
+
+@pytest.mark.usefixtures("client_kept_in")
+def test_no_run_succeeds_while_a_client_is_kept_in(lab: Lab) -> None:
+    said = (
+        "gateway1: table corp there drops what goes out and it does not allow itself, perhaps tcp 5555 "
+        "(quotes.orders), 5556 (quotes.ticks): "
+    )
+    assert f"{said}zmqfleet probe tells" in lab.run("zmqfleet", "drift").output
+    for engine in ENGINES:
+        run = lab.engine(engine)
+        assert run.status != 0, run.output
+        words = " ".join(run.output.split())
+        assert f"{said}does not get through: gateway1 to quotes.orders on broker1: " in words, run.output
+    lab.sh("gateway1", "nft add rule inet corp out tcp dport 5555-5556 accept")
     for engine in ENGINES:
         assert "Nothing to do: 5 hosts are as declared\n" in lab.engine(engine).must_succeed().output
 

@@ -99,7 +99,7 @@ class ModelHost:
     paths: dict[str, Node] = field(default_factory=lambda: {p: Node("directory") for p in _SYSTEM})
     done: set[tuple[str, ...]] = field(default_factory=set)  # tools whose traces are of no interest
     table: str = ""
-    filters: set[tuple[str, str]] = field(default_factory=set)  # others' firewalls
+    filters: set[tuple[str, str, str]] = field(default_factory=set)  # others' firewalls
     profiles: dict[str, str] | None = None  # AppArmor's, and their modes; a host with none has no AppArmor
     unloadable: set[str] = field(default_factory=set)  # units whose profiles its AppArmor does not understand
     denials: list[Denial] = field(default_factory=list)

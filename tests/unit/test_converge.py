@@ -718,8 +718,13 @@ def test_what_may_take_minutes_is_said_before_it_begins(fleet: Fleet, modelled: 
 def barred(fleet: Fleet, modelled: Modelled) -> dict[str, ModelHost]:
     """Hosts of which two have others' firewalls; one of these has nothing that peers are to reach."""
     hosts = dict(modelled(fleet, {}))
-    hosts["broker1"].filters = {("ip", "ufw"), ("ip6", "ufw"), ("inet", "firewalld"), ("ip6", "table mine")}
-    hosts["gateway1"].filters = {("ip", "ufw")}
+    hosts["broker1"].filters = {
+        ("input", "ip", "ufw"),
+        ("input", "ip6", "ufw"),
+        ("input", "inet", "firewalld"),
+        ("input", "ip6", "table mine"),
+    }
+    hosts["gateway1"].filters = {("input", "ip", "ufw")}
     return hosts
 
 
@@ -749,8 +754,8 @@ def test_a_run_has_not_succeeded_while_anothers_firewall_keeps_peers_out(
     engine = Engine(barred)
     engine.run(fleet)
     said = (
-        f"broker1: {WHO}: peers do not get through: gateway1 to quotes.orders: nobody answers; "
-        "gateway1 to quotes.ticks: nobody answers"
+        f"broker1: {WHO}: does not get through: gateway1 to quotes.orders on broker1: nobody answers; "
+        "gateway1 to quotes.ticks on broker1: nobody answers"
     )
     assert engine.errors == {"broker1": said}
     assert {(one.source, one.destination, one.endpoint, one.credentials) for one in asked} == {
@@ -767,7 +772,7 @@ def test_a_run_has_not_succeeded_while_anothers_firewall_keeps_peers_out(
     # and one that has something to do elsewhere
     barred["stranger1"].packages.clear()
     found = outset(Engine(barred).read(fleet).values())
-    words = f"broker1: {WHO}: zmqfleet probe tells whether peers get through"
+    words = f"broker1: {WHO}: zmqfleet probe tells what gets through"
     assert (found.todo, found.warnings) == (["broker1", "stranger1"], [words])
     again = Engine(barred)
     again.run(fleet)
@@ -800,7 +805,7 @@ def test_whether_peers_get_through_is_left_open_where_none_of_them_has_connected
     peers_meet(monkeypatch, outcome)
     engine = Engine(barred)
     engine.run(fleet)
-    words = f"broker1: {WHO}: zmqfleet probe tells whether peers get through"
+    words = f"broker1: {WHO}: zmqfleet probe tells what gets through"
     assert (engine.warnings, engine.errors) == ([words], {})
     found = outset(Engine(barred).read(fleet).values())
     assert (found.todo, found.warnings) == ([], [words])
@@ -834,14 +839,14 @@ def test_each_host_is_told_what_keeps_its_own_peers_out(
         return [shut if cell.destination == "broker1" else open_ for cell in cells]
 
     monkeypatch.setattr(through, "_tried", tried)
-    found = through.kept_out(fleet, ["broker1", "broker2", "stranger1"])
-    lines = [f"gateway1 to quotes.{endpoint}: dropped" for endpoint in ("orders", "ticks")]
+    found = through.kept_out(fleet, {host: ["input"] for host in ("broker1", "broker2", "stranger1")})
+    lines = [f"gateway1 to quotes.{endpoint} on broker1: dropped" for endpoint in ("orders", "ticks")]
     assert found == {"broker1": lines, "broker2": [], "stranger1": None}
 
 
 def test_a_probe_that_fails_leaves_it_open(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(through, "python", lambda module: ("false", module))
-    assert through.kept_out(fleet, ["broker1"]) == {"broker1": None}
+    assert through.kept_out(fleet, {"broker1": ["input"]}) == {"broker1": None}
 
 
 def test_what_of_many_peers_is_kept_out_is_told_in_part(
@@ -850,7 +855,7 @@ def test_what_of_many_peers_is_kept_out_is_told_in_part(
     Engine(barred).run(fleet)
     monkeypatch.setattr(converge, "kept_out", lambda fleet, hosts: {host: list("abcdefg") for host in hosts})
     found = outset(Engine(barred).read(fleet).values())
-    assert found.warnings == [f"broker1: {WHO}: peers do not get through: a; b; c; d; e; and 2 more"]
+    assert found.warnings == [f"broker1: {WHO}: does not get through: a; b; c; d; e; and 2 more"]
 
 
 def test_peers_are_tried_by_a_process_of_its_own(fleet: Fleet) -> None:
@@ -862,13 +867,39 @@ def test_peers_are_tried_by_a_process_of_its_own(fleet: Fleet) -> None:
     assert "port 1: Connection refused" in outcome.evidence
 
 
+def test_a_client_that_anothers_firewall_keeps_in_is_told_where_it_does_not_get(
+    fleet: Fleet, modelled: Modelled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hosts = dict(modelled(fleet, {}))
+    hosts["gateway1"].filters = {("output", "inet", "table corp"), ("input", "inet", "table corp")}
+    hosts["broker2"].filters = {("output", "inet", "table corp")}  # which connects to nobody
+    asked = peers_meet(monkeypatch, Outcome("closed", "tcp", "no answer"))
+    engine = Engine(hosts)
+    engine.run(fleet)
+    assert engine.errors == {
+        "gateway1": (
+            "gateway1: table corp there drops what goes out and it does not allow itself, perhaps tcp 5555 "
+            "(quotes.orders), 5556 (quotes.ticks): does not get through: "
+            "gateway1 to quotes.orders on broker1: no answer; gateway1 to quotes.ticks on broker1: no answer; "
+            "gateway1 to quotes.orders on broker2: no answer; gateway1 to quotes.ticks on broker2: no answer"
+        )
+    }
+    assert {(one.source, one.destination) for one in asked} == {
+        ("gateway1", "broker1"),
+        ("gateway1", "broker2"),
+    }
+    # what comes to it is another way
+    hosts["gateway1"].filters = {("output", "ip6", "table corp")}
+    assert outset(Engine(hosts).read(fleet).values()).todo == []
+
+
 def test_what_only_the_host_itself_is_to_reach_nobody_keeps_out(project: Project, modelled: Modelled) -> None:
     endpoints = [{**SERVICE["endpoints"][0], "allow": ["alone"]}]
     groups = {**GROUPS, "broker1": [*GROUPS["broker1"], "alone"]}
     found = fleet_of(project.root, groups, [{**SERVICE, "hosts": "alone", "endpoints": endpoints}])
     assert isinstance(found, Fleet), found
     hosts = dict(modelled(found, {}))
-    hosts["broker1"].filters = {("ip", "ufw")}
+    hosts["broker1"].filters = {("input", "ip", "ufw")}
     engine = Engine(hosts)
     runs = engine.run(found)
     assert (runs["broker1"].plan.barred, engine.warnings, engine.errors) == ([], [], {})
@@ -882,7 +913,7 @@ def test_what_does_not_run_is_not_tried(
     for run in engine.read(fleet).values():
         engine.follow(run, run.finish())
     assert (asked, engine.errors) == ([], {})
-    assert engine.warnings == [f"broker1: {WHO}: zmqfleet probe tells whether peers get through"]
+    assert engine.warnings == [f"broker1: {WHO}: zmqfleet probe tells what gets through"]
 
 
 def test_services_are_confined_where_the_kernel_has_apparmor_and_no_longer_than_declared(

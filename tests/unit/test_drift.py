@@ -104,7 +104,7 @@ def test_what_is_no_longer_declared_differs(project: Project, hosts: dict[str, M
 def test_who_else_drops_what_comes_in_is_said_and_is_no_drift(
     project: Project, hosts: dict[str, ModelHost]
 ) -> None:
-    hosts["broker2"].filters = {("inet", "firewalld")}
+    hosts["broker2"].filters = {("input", "inet", "firewalld")}
     run = CliRunner().invoke(main, ["drift", *project.arguments])
     warning, summary = run.output.splitlines()
     assert (run.exit_code, summary) == (0, "5 hosts: 5 as declared, 0 not")
@@ -118,7 +118,7 @@ def test_who_else_drops_what_comes_in_is_said_and_is_no_drift(
 def test_who_else_drops_what_comes_in_is_said_by_status_too(
     project: Project, hosts: dict[str, ModelHost]
 ) -> None:
-    hosts["broker2"].filters = {("inet", "firewalld")}
+    hosts["broker2"].filters = {("input", "inet", "firewalld")}
     run = CliRunner().invoke(main, ["status", *project.arguments])
     assert run.exit_code == 0
     assert run.output.splitlines()[-1].startswith("broker2: firewalld there drops")

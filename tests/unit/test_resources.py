@@ -33,6 +33,7 @@ from zmqfleet.resources import (
     User,
 )
 from zmqfleet.resources.profile import _DENIED, Denial, told
+from zmqfleet.resources.rule import families
 
 ROOT = Path(__file__).parents[2]
 NEEDED = Package("libzmq5")
@@ -589,25 +590,25 @@ TABLES = {
     "ufw": (
         "ip filter",
         base("counter jump ufw-before-input", policy="drop", more=chain("ufw-before-input")),
-        "ip|ufw",
+        "input|ip|ufw",
     ),
-    "ufw6": ("ip6 filter", base("counter jump ufw6-x", policy="drop", more=chain("ufw6-x")), "ip6|ufw"),
+    "ufw6": ("ip6 filter", base("counter jump ufw6-x", policy="drop", more=chain("ufw6-x")), "input|ip6|ufw"),
     "firewalld": (
         "inet firewalld",
         base(
             "ct state invalid drop", "jump zones", "reject with icmpx admin-prohibited", more=chain("zones")
         ),
-        "inet|firewalld",
+        "input|inet|firewalld",
     ),
-    "policy": ("inet mine", base("tcp dport 22 accept", policy="drop"), "inet|table mine"),
-    "odd name": ("inet team:hosts", base(policy="drop"), "inet|table team:hosts"),
-    "one like ours": ("inet q-mine", base(policy="drop"), "inet|table q-mine"),
-    "prerouting": ("inet mine", base("counter drop", hook="prerouting"), "inet|table mine"),
-    "tcp reset": ("ip filter", base("meta l4proto tcp reject with tcp reset"), "ip|table filter"),
-    "logged": ("ip filter", base('log prefix "saddr 1 " drop'), "ip|table filter"),
-    "commented": ("ip filter", base('counter drop comment "udp"'), "ip|table filter"),
-    "all but loopback": ("ip filter", base('iifname != "lo" drop'), "ip|table filter"),
-    "new ones": ("ip filter", base("ct state new counter drop"), "ip|table filter"),
+    "policy": ("inet mine", base("tcp dport 22 accept", policy="drop"), "input|inet|table mine"),
+    "odd name": ("inet team:hosts", base(policy="drop"), "input|inet|table team:hosts"),
+    "one like ours": ("inet q-mine", base(policy="drop"), "input|inet|table q-mine"),
+    "prerouting": ("inet mine", base("counter drop", hook="prerouting"), "input|inet|table mine"),
+    "tcp reset": ("ip filter", base("meta l4proto tcp reject with tcp reset"), "input|ip|table filter"),
+    "logged": ("ip filter", base('log prefix "saddr 1 " drop'), "input|ip|table filter"),
+    "commented": ("ip filter", base('counter drop comment "udp"'), "input|ip|table filter"),
+    "all but loopback": ("ip filter", base('iifname != "lo" drop'), "input|ip|table filter"),
+    "new ones": ("ip filter", base("ct state new counter drop"), "input|ip|table filter"),
     "by a jump": (
         "inet mine",
         base(
@@ -615,7 +616,7 @@ TABLES = {
             "jump a",
             more=chain("a", "goto b") + chain("b", 'log prefix "x" drop'),
         ),
-        "inet|table mine",
+        "input|inet|table mine",
     ),
     "in a circle": ("inet mine", base("jump a", more=chain("a", "jump b") + chain("b", "jump a")), ""),
     "nothing": ("inet mine", base("tcp dport 22 accept"), ""),
@@ -645,6 +646,28 @@ TABLES = {
         "",
     ),
     "frames": ("bridge filter", base(policy="drop"), ""),
+    "all but ssh": ("inet mine", base("tcp dport != 22 drop"), "input|inet|table mine"),
+    "all but some ports": (
+        "ip filter",
+        base("tcp dport != { 22, 80 } counter drop"),
+        "input|ip|table filter",
+    ),
+    "all but a network": ("ip filter", base("ip saddr != 10.0.0.0/8 reject"), "input|ip|table filter"),
+    "one port for all but a network": ("ip filter", base("ip saddr != 10.0.0.0/8 tcp dport 22 drop"), ""),
+    "odd packets": ("ip filter", base("tcp flags & (fin | syn) != syn ct state new drop"), ""),
+    "what goes out": (
+        "inet mine",
+        base('oifname "lo" accept', "udp dport 53 accept", hook="output", policy="drop"),
+        "output|inet|table mine",
+    ),
+    "what goes out at last": ("ip mine", base("drop", hook="postrouting"), "output|ip|table mine"),
+    "a user's": ("ip mine", base("meta skuid 33 drop", hook="output"), ""),
+    "all but what stays": ("ip mine", base('oifname != "lo" drop', hook="output"), "output|ip|table mine"),
+    "both ways": (
+        "inet mine",
+        base("drop") + chain("out", "type filter hook output priority filter; policy accept;", "jump in"),
+        "input|inet|table mine\ndrops|output|inet|table mine",
+    ),
     "ours": ("inet q", base(policy="drop"), ""),
 }
 
@@ -673,13 +696,13 @@ def test_who_else_drops_what_comes_in_is_read(
     actual = Actual()
     for line in done.stdout.splitlines():
         Table.parse(line, actual)
-    assert actual.filters == ({tuple(found.split("|"))} if found else set())
+    assert actual.filters == {tuple(one.split("|")) for one in found.split("\ndrops|") if one}
 
 
 def test_the_name_of_anothers_table_is_kept_short_and_fails_no_host() -> None:
     actual = Actual()
-    Table.parse(f"drops|inet|table {300 * 'x'}", actual)
-    assert actual.filters == {("inet", f"table {74 * 'x'}")}
+    Table.parse(f"drops|input|inet|table {300 * 'x'}", actual)
+    assert actual.filters == {("input", "inet", f"table {74 * 'x'}")}
 
 
 def test_a_directory_that_others_use_stays_with_what_is_theirs(tmp_path: Path) -> None:
@@ -927,11 +950,11 @@ def test_a_package_is_needed_only_where_its_condition_holds() -> None:
         assert one.differs(found) == ("" if printed else "missing")
 
 
-def test_a_rule_concerns_the_families_of_its_peers_and_not_of_the_host_itself() -> None:
-    rule = Rule("q.orders", 5555, ("192.0.2.1", "2001:db8::1", "2001:db8::2"))
-    assert rule.families(()) == {"inet", "ip", "ip6"}
-    assert rule.families(("2001:db8::1", "2001:db8::2")) == {"inet", "ip"}
-    assert rule.families(rule.peers) == set()
+def test_packets_pass_the_tables_of_their_addresses_family() -> None:
+    assert families(["192.0.2.1", "2001:db8::1", "2001:db8::2"]) == {"inet", "ip", "ip6"}
+    assert families(["192.0.2.1"]) == {"inet", "ip"}
+    assert families(["2001:db8::1"]) == {"inet", "ip6"}
+    assert families([]) == set()
 
 
 def test_a_profile_goes_by_its_name() -> None:

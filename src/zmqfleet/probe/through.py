@@ -1,4 +1,4 @@
-"""Whether peers get through to hosts: what a run has to know where another's firewall may keep them out."""
+"""Whether peers get through to each other: what a run has to know where another's firewall may keep them apart."""
 
 import pickle
 import resource
@@ -7,6 +7,7 @@ import sys
 from collections.abc import Collection, Mapping, Sequence
 
 from zmqfleet import python
+from zmqfleet.desired import INPUT, OUTPUT
 from zmqfleet.fleet import Fleet
 from zmqfleet.inventory import Host
 from zmqfleet.probe import plan, verdict
@@ -17,20 +18,30 @@ from zmqfleet.probe.verdict import Outcome
 _SECONDS = 10  # for a cell, as nobody has said how slow the fleet is
 
 
-def kept_out(fleet: Fleet, hosts: Collection[str]) -> dict[str, list[str] | None]:
-    """Tries what other hosts are to reach on these: by host, the TCP connections that do not come about, a line each;
-    None where that cannot be told."""
+def kept_out(fleet: Fleet, ways: Mapping[str, Collection[str]]) -> dict[str, list[str] | None]:
+    """Tries what other hosts are to reach on these (`input`), and these on others (`output`): by host, the TCP
+    connections that do not come about, a line each; None where that cannot be told."""
+
+    def concerns(host: str, cell: Planned) -> bool:
+        return host in (
+            cell.destination if INPUT in ways[host] else None,
+            cell.source if OUTPUT in ways[host] else None,
+        )
+
+    everywhere = any(OUTPUT in one for one in ways.values())
     cells = [
         cell
-        for cell in plan.cells(fleet, fleet.public_keys(), hosts)
-        if cell.source != cell.destination and cell.expected == verdict.OPEN
+        for cell in plan.cells(fleet, fleet.public_keys(), () if everywhere else ways)
+        if cell.source != cell.destination
+        and cell.expected == verdict.OPEN
+        and any(concerns(host, cell) for host in ways.keys() & {cell.source, cell.destination})
     ]
     outcomes = _tried({cell.source: fleet.hosts[cell.source] for cell in cells}, cells)
     found: dict[str, list[str] | None] = {}
-    for host in hosts:
-        tried = [(cell, met) for cell, met in zip(cells, outcomes, strict=True) if cell.destination == host]
+    for host in ways:
+        tried = [(cell, met) for cell, met in zip(cells, outcomes, strict=True) if concerns(host, cell)]
         lines = [
-            f"{cell.source} to {cell.service}.{cell.endpoint}: {met.evidence}"
+            f"{cell.source} to {cell.service}.{cell.endpoint} on {cell.destination}: {met.evidence}"
             for cell, met in tried
             if met.observed == verdict.CLOSED and met.layer == "tcp" and not met.connected
         ]

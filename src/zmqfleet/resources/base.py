@@ -33,8 +33,8 @@ class Actual:
     links: dict[str, str] = field(default_factory=dict)
     keys: dict[str, str] = field(default_factory=dict)  # public ones, by the name of the pair
     tables: dict[str, str] = field(default_factory=dict)  # of nftables: SHA-256 without blanks
-    # whose firewalls, beside ours, drop what they do not allow, with nftables' family
-    filters: set[tuple[str, str]] = field(default_factory=set)
+    # whose firewalls, beside ours, drop what they do not allow, after the way (input, output) and nftables' family
+    filters: set[tuple[str, str, str]] = field(default_factory=set)
     peers: dict[str, list[str]] = field(default_factory=dict)  # of units: networks that systemd lets through
     name_servers: list[str] = field(default_factory=list)  # their addresses
     units: dict[str, dict[str, str]] = field(default_factory=dict)  # systemd's properties

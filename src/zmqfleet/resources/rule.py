@@ -3,7 +3,7 @@
 import ipaddress
 import re
 import shlex
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -15,6 +15,12 @@ _UNIT = (
     "unit=; while read -r line; do case $line in 0::*.service*) unit=${line%.service*}.service; unit=${unit##*/};; "
     'esac; done 2>/dev/null <"/proc/$pid/cgroup"'
 )
+
+
+def families(addresses: Iterable[str]) -> set[str]:
+    """nftables' families of tables that packets from or to these IP addresses pass."""
+    versions = {ipaddress.ip_address(one).version for one in addresses}
+    return {name for one in versions for name in ("inet", "ip" if one == 4 else "ip6")}
 
 
 @dataclass(frozen=True)
@@ -30,16 +36,6 @@ class Rule(Resource):
     def __post_init__(self) -> None:
         # an endpoint that moves to another port is another rule
         object.__setattr__(self, "name", f"{self.endpoint} {self.port}")
-
-    def families(self, own: Collection[str]) -> set[str]:
-        """nftables' families of tables that its peers' packets pass, but for those of the host itself, whose addresses
-        are its `own`."""
-        versions = {ipaddress.ip_address(peer).version for peer in self.peers if peer not in own}
-        return (
-            {"inet" for _ in versions}
-            | {"ip" for one in versions if one == 4}
-            | {"ip6" for one in versions if one == 6}
-        )
 
     def differs(self, actual: Actual) -> str:
         return ""

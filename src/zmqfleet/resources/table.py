@@ -8,36 +8,45 @@ from typing import ClassVar
 
 from zmqfleet.resources.base import Actual, Resource
 
-# Others' tables in which what comes in passes a filter. Of all that is loaded, chains alone are listed for that: those
-# of containers' networks may have tens of thousands of rules.
+# Others' tables in which what comes in or goes out passes a filter. Of all that is loaded, chains alone are listed for
+# that: those of containers' networks may have tens of thousands of rules.
 _FILTERING = r"""
-$1 == "table" { table = $2 " " $3 }
-/^\t\ttype filter hook (input|prerouting) / && table ~ /^(ip|ip6|inet) / && !index(ours, ";" table ";") { print table }
+$1 == "table" { table = $2 " " $3; passed = table ~ /^(ip|ip6|inet) / && !index(ours, ";" table ";") }
+/^\t\ttype filter hook (input|prerouting|output|postrouting) / && passed { print table }
 """
-# Whether such a table drops what nobody has allowed: by policy, or by a rule that is for all that is left, in a chain
-# to which all is sent. Rules for some packets, such as those of one peer, are no such thing.
+# Whether such a table drops what nobody has allowed, on which way: by policy, or by a rule that is for all that is
+# left, or for all but some ports or peers, in a chain to which all is sent. Rules for some packets are no such thing.
 _DROPS = r"""
 BEGIN {
-  some = "[sd]addr|[sd]port|@|flags|icmp|udp|limit|mark|fib|invalid|established|\"lo\"|map|match|pkttype|type"
+  some = "[sd]addr|[sd]port|@|flags|icmp|udp|limit|mark|sk[ug]id|fib|invalid|established|\"lo\"|map|match|pkttype|type"
 }
 /^\tflags .*dormant/ { asleep = 1 }
 /^\t}/ { chain = "" }
 $1 == "chain" { chain = $2; if (chain ~ /^ufw6?-/) who = "ufw"; next }
 chain == "" { next }
-/^\t\ttype filter hook (input|prerouting) / { todo[++count] = chain; if (/ policy drop;/) drops[chain] = 1; next }
+/^\t\ttype filter hook (input|prerouting|output|postrouting) / {
+  way = /hook (in|pre)/ ? "input" : "output"
+  todo[way, ++count[way]] = chain
+  if (/ policy drop;/) drops[chain] = 1
+  next
+}
 {
-  gsub(/(comment|prefix) "([^"\\]|\\.)*"/, ""); gsub(/iif(name)? != "lo"/, ""); sub(/[ \t]+$/, "")
+  gsub(/(comment|prefix) "([^"\\]|\\.)*"/, ""); gsub(/[io]if(name)? != "lo"/, "")
+  gsub(/((tcp|th) dport|ip6? [sd]addr) != (\{[^}]*\}|[^ ]+)/, ""); sub(/[ \t]+$/, "")
   if (match($0, /[ \t](drop|reject|reject with .*)$/)) { if (substr($0, 1, RSTART) !~ some) drops[chain] = 1 }
   else if (match($0, /[ \t](jump|goto) [^ ]+$/) && substr($0, 1, RSTART) !~ some) leads[chain] = leads[chain] " " $NF
 }
-END {
-  for (i = 1; i <= count && !asleep; i++) {
-    if (todo[i] in drops) { print "drops|" family "|" (who ? who : name == "firewalld" ? name : "table " name); exit }
-    if (seen[todo[i]]++) continue
-    n = split(leads[todo[i]], others, " ")
-    for (j = 1; j <= n; j++) todo[++count] = others[j]
+function look(way,   i, j, n, others, seen) {
+  if (!who) who = name == "firewalld" ? name : "table " name
+  for (i = 1; i <= count[way]; i++) {
+    chain = todo[way, i]
+    if (chain in drops) { print "drops|" way "|" family "|" who; return }
+    if (seen[chain]++) continue
+    n = split(leads[chain], others, " ")
+    for (j = 1; j <= n; j++) todo[way, ++count[way]] = others[j]
   }
 }
+END { if (!asleep) { look("input"); look("output") } }
 """
 _LONGEST = 80  # characters of a name
 _REMOVE = "nft list table $0 >/dev/null 2>&1 || exit 0; nft delete table $0"
@@ -94,7 +103,7 @@ class Table(Resource):
     def parse(cls, line: str, actual: Actual) -> None:
         digest, name = line.split("|", 1)
         if digest == "drops":
-            family, whose = name.split("|", 1)
-            actual.filters.add((family, whose[:_LONGEST]))
+            way, family, whose = name.split("|", 2)
+            actual.filters.add((way, family, whose[:_LONGEST]))
         else:
             actual.tables[name] = digest
